@@ -1,0 +1,1 @@
+"""The gateway: worker processes that hold the clients' connections."""

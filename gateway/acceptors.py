@@ -1,0 +1,93 @@
+"""Accepting connections: from the client port and from the nginx socket. Runs in the hub."""
+
+import errno
+import logging
+import os
+import resource
+import socket
+from typing import Any
+
+import gevent
+
+from gateway.client_loop import ClientLoop
+from gateway.connections import Connection
+from gateway.streams import PROXY_ALLOWED, PROXY_DONE, PROXY_REQUIRED, Network, is_trusted
+
+logger = logging.getLogger(__name__)
+
+_ACCEPTS_PER_TURN = 64
+#: Descriptors kept free for the worker itself: hand-overs, bus, logs.
+_RESERVED_DESCRIPTORS = 128
+_WARN_EVERY_TICKS = 60
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Acceptor:
+    """Accepts in bounded turns; pauses when descriptors run out and tries again at the next tick."""
+
+    def __init__(self, clients: ClientLoop, hello_timeout_s: int, proxies: list[Network]) -> None:
+        self._clients = clients
+        self._hello_timeout_s = hello_timeout_s
+        self._proxies = proxies
+        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_DESCRIPTORS
+        self._listeners: list[tuple[socket.socket, bool, Any]] = []
+        self._paused = False
+        self._warned_at = -_WARN_EVERY_TICKS
+        clients.each_tick(self._resume)
+
+    def listen(self, listener: socket.socket, proxied: bool) -> None:
+        """Accept from a non-blocking listener; `proxied`: each connection must begin with a PROXY header."""
+        watcher = gevent.get_hub().loop.io(listener.fileno(), 1)
+        self._listeners.append((listener, proxied, watcher))
+        watcher.start(self._clients.guarded, self._accept, listener, proxied)
+
+    def stop(self) -> None:
+        """Accept no more; the listeners stay open with their parent."""
+        for _, _, watcher in self._listeners:
+            watcher.stop()
+        self._listeners.clear()
+
+    def _accept(self, listener: socket.socket, proxied: bool) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            if self._clients.table.count >= self._most:
+                self._pause(f"{self._clients.table.count} connections held")
+                return
+            try:
+                # socket.accept() would build a socket object for each connection; this is the call below it
+                fd, peer = listener._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    self._pause(os.strerror(error.errno or 0).lower())
+                    return
+                continue  # the peer has gone before it was accepted
+            os.set_blocking(fd, False)
+            self._clients.counters["accepted"] += 1
+            self._clients.adopt(self._connection(fd, peer, proxied), self._hello_timeout_s)
+
+    def _connection(self, fd: int, peer: Any, proxied: bool) -> Connection:
+        inet = isinstance(peer, tuple)
+        connection = Connection(fd, f"{peer[0]}:{peer[1]}" if inet else "unix")
+        if proxied:
+            connection.proxied = PROXY_REQUIRED
+        elif inet and self._proxies and is_trusted(peer[0], self._proxies):
+            connection.proxied = PROXY_ALLOWED
+        else:
+            connection.proxied = PROXY_DONE
+        return connection
+
+    def _pause(self, why: str) -> None:
+        self._paused = True
+        self._clients.counters["accept_pauses"] += 1
+        for _, _, watcher in self._listeners:
+            watcher.stop()
+        if self._clients.wheel.tick - self._warned_at >= _WARN_EVERY_TICKS:
+            self._warned_at = self._clients.wheel.tick
+            logger.warning("accepting pauses: %s", why)
+
+    def _resume(self, tick: int) -> None:
+        if self._paused:
+            self._paused = False
+            for listener, proxied, watcher in self._listeners:
+                watcher.start(self._clients.guarded, self._accept, listener, proxied)

@@ -1,0 +1,85 @@
+"""The worker's end of the bus: one DEALER to the router, served in the hub.
+
+The descriptor of a ZeroMQ socket is edge-triggered: after every receive and every send ZMQ_EVENTS must be
+looked at again, and what is there drained, or the next message goes unnoticed.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gevent
+import zmq
+
+logger = logging.getLogger(__name__)
+
+_READ = 1
+_MESSAGES_PER_TURN = 32
+#: Answers that wait for a router that is gone; more are dropped, and their pushes become UNKNOWN by time-out there.
+_SEND_HIGH_WATER = 10_000
+
+Frames = list[bytes]
+
+
+class BusLink:
+    """Receives in bounded turns and always goes on receiving; sending never waits."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        identity: bytes,
+        guarded: Callable[..., None],
+        counters: dict[str, int],
+    ) -> None:
+        self.receive: Callable[[Frames], None]
+        self._guarded = guarded
+        self._counters = counters
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.IDENTITY, identity)
+        self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.setsockopt(zmq.SNDHWM, _SEND_HIGH_WATER)
+        self._socket.setsockopt(zmq.RCVHWM, 1000)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        self._socket.connect(endpoint)
+        self._loop: Any = gevent.get_hub().loop
+        self._watcher = self._loop.io(self._socket.getsockopt(zmq.FD), _READ)
+        self._scheduled = False
+
+    def start(self) -> None:
+        self._watcher.start(self._drain)
+        self._again()
+
+    def send(self, frames: Sequence[bytes]) -> bool:
+        """Send, or drop and count when the bound is hit; False then."""
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            self._counters["bus_drops"] += 1
+            return False
+        self._again()
+        return True
+
+    def _again(self) -> None:
+        """Look at ZMQ_EVENTS when this turn of the hub is over."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.run_callback(self._drain)
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        receive = self._socket.recv_multipart
+        for _ in range(_MESSAGES_PER_TURN):
+            try:
+                frames = receive(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._guarded(self.receive, frames)
+        self._again()
+
+    def close(self) -> None:
+        """Send what waits (for a second at most) and close."""
+        self._watcher.stop()
+        self._socket.close()
+        self._context.term()

@@ -1,0 +1,230 @@
+"""The record of one client connection, and its form in a hand-over.
+
+An idle connection is this record and nothing else: no greenlet, no socket object, no buffer.
+Pure data; `gateway.tables` finds records, `gateway.client_loop` moves their bytes.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Any, NamedTuple
+
+import msgpack
+
+from gateway.messages import Partial, partial_from_fields, partial_to_fields
+from shared.errors import BusError
+
+RECORD_VERSION = 1
+
+#: Larger than any listener can hand out; one fan-out number below every real one.
+NO_FAN_OUT = 0
+
+
+class Protocol(IntEnum):
+    """What a connection speaks. V0 to V2 equal the packet version."""
+
+    V0 = 0
+    V1 = 1
+    V2 = 2
+    WS_TEXT = 3
+    WS_BINARY = 4
+    WS = 5  # upgraded; its first message decides between the two above
+    UNKNOWN = 6  # nothing to tell it by yet
+
+
+class State(IntEnum):
+    """Where a connection stands. Its input is parsed in OPEN and BOUND only."""
+
+    OPEN = 0  # not bound: may SUB, AUTH, CONNECT, PING, DISCONNECT
+    BINDING = 1  # said its token; waits for ring or owner
+    BOUND = 2
+    CLOSING = 3  # last words are on their way out; input is thrown away
+
+
+class Granted(IntFlag):
+    """Options of SUB that were granted, and what the client's first message told of its style."""
+
+    ACK = 1
+    IDS = 2
+    DEFLATE = 4
+    AES_GCM = 8
+    BASE64 = 16
+    CAMEL = 32  # text style: camelCase names
+    LOWER = 64  # text style: lower-case signal names
+    HEARD = 128  # a whole packet or message has arrived
+    STYLED = 256  # the first JSON message has set CAMEL and LOWER
+
+
+#: Push encoding of a connection with none of these is the plain one.
+SPECIAL = Granted.ACK | Granted.IDS | Granted.DEFLATE | Granted.AES_GCM | Granted.BASE64
+
+
+@dataclass(slots=True)
+class Login:
+    """Who a connection has proved to be (AUTH)."""
+
+    uid: str
+    tokens: list[bytes]  # what it may bind
+    expires: int  # Unix seconds
+
+
+class Pending(NamedTuple):
+    """A SUB that awaits its binding."""
+
+    token: bytes
+    message_id: int
+    asked: bool  # for options, so that the answer lists what is granted
+
+
+class Connection:
+    """One client. Optional parts stay None until needed: an idle record is about 500 bytes with its token."""
+
+    __slots__ = (
+        "address",
+        "beat",
+        "binding",
+        "deadline",
+        "extra",
+        "fan_out_seen",
+        "fd",
+        "full_since",
+        "granted",
+        "input",
+        "last_message_id",
+        "login",
+        "output",
+        "partial",
+        "paused",
+        "pending",
+        "protocol",
+        "proxied",
+        "rate_bytes",
+        "rate_packets",
+        "rate_tick",
+        "recent",
+        "scheduled",
+        "state",
+        "token",
+        "uid",
+        "unacknowledged",
+        "window_bits",
+    )
+
+    def __init__(self, fd: int, address: str) -> None:
+        self.fd = fd
+        self.address = address  # "host:port" of the client itself, also behind a proxy
+        self.protocol: int = Protocol.UNKNOWN
+        self.state: int = State.OPEN
+        self.granted: int = 0
+        self.token: bytes | None = None
+        self.uid: str | None = None
+        self.pending: Pending | None = None  # in BINDING: what was asked for
+        self.binding = 0  # ms clock of the binding, made greater than any binding seen before
+        self.login: Login | None = None
+        self.proxied = 0  # 1: a PROXY header has been read; 2: one must come first
+        self.window_bits = 0  # of permessage-deflate; 0: not negotiated
+        self.input: bytearray | None = None  # read, not yet parsed
+        self.partial: Partial | None = None  # unfinished fragmented WebSocket message
+        self.output: bytearray | None = None  # accepted, not yet taken by the kernel
+        self.full_since = 0  # tick at which output first overflowed
+        self.paused = False  # input is not read (rate, or too much unparsed)
+        self.beat = 0  # heartbeat deadline, seconds; 0: none said
+        self.deadline = 0  # tick
+        self.scheduled = 0  # tick of the wheel bucket that holds this record
+        self.rate_tick = 0
+        self.rate_bytes = 0
+        self.rate_packets = 0
+        self.last_message_id = 0
+        self.unacknowledged: set[int] | None = None
+        self.recent: dict[bytes, tuple[int, int]] | None = None  # push id -> (outcome, tick)
+        self.fan_out_seen = NO_FAN_OUT
+        self.extra: dict[str, Any] | None = None  # fields of a newer version, passed on
+
+
+_PLAIN_FIELDS = (
+    "address",
+    "protocol",
+    "state",
+    "granted",
+    "token",
+    "uid",
+    "binding",
+    "proxied",
+    "window_bits",
+    "beat",
+    "last_message_id",
+    "fan_out_seen",
+)
+_KNOWN_FIELDS = frozenset(
+    (
+        *_PLAIN_FIELDS,
+        "version",
+        "login",
+        "input",
+        "output",
+        "partial",
+        "pending",
+        "unacknowledged",
+        "recent",
+        "remaining",
+    )
+)
+
+
+def encode_record(connection: Connection, tick: int) -> bytes:
+    """The record as msgpack map. Unset fields are left out; `remaining` is the time to the deadline in ticks."""
+    fields: dict[str, Any] = dict(connection.extra or ())
+    fields["version"] = RECORD_VERSION
+    for name in _PLAIN_FIELDS:
+        value = getattr(connection, name)
+        if value or name == "protocol":
+            fields[name] = value
+    fields["remaining"] = max(connection.deadline - tick, 1)
+    if connection.login:
+        fields["login"] = [connection.login.uid, connection.login.tokens, connection.login.expires]
+    if connection.pending:
+        fields["pending"] = list(connection.pending)
+    if connection.input:
+        fields["input"] = bytes(connection.input)
+    if connection.output:
+        fields["output"] = bytes(connection.output)
+    if connection.partial:
+        fields["partial"] = partial_to_fields(connection.partial)
+    if connection.unacknowledged:
+        fields["unacknowledged"] = list(connection.unacknowledged)
+    if connection.recent:
+        fields["recent"] = [[key, outcome, tick - when] for key, (outcome, when) in connection.recent.items()]
+    return bytes(msgpack.packb(fields))
+
+
+def decode_record(record: bytes, fd: int, tick: int) -> Connection:
+    """A connection out of its record, on descriptor `fd`. Fields that are unknown are kept. Raises BusError."""
+    try:
+        fields: dict[str, Any] = msgpack.unpackb(record)
+        connection = Connection(fd, fields.get("address", ""))
+        for name in _PLAIN_FIELDS:
+            if name in fields:
+                setattr(connection, name, fields[name])
+        connection.deadline = tick + fields["remaining"]
+        _decode_optional(connection, fields, tick)
+    except (ValueError, KeyError, TypeError, AttributeError, msgpack.UnpackException) as error:
+        raise BusError(f"malformed record: {error!r}") from None
+    unknown = {key: value for key, value in fields.items() if key not in _KNOWN_FIELDS}
+    connection.extra = unknown or None
+    return connection
+
+
+def _decode_optional(connection: Connection, fields: dict[str, Any], tick: int) -> None:
+    if "login" in fields:
+        connection.login = Login(*fields["login"])
+    if "pending" in fields:
+        connection.pending = Pending(*fields["pending"])
+    if "input" in fields:
+        connection.input = bytearray(fields["input"])
+    if "output" in fields:
+        connection.output = bytearray(fields["output"])
+    if "partial" in fields:
+        connection.partial = partial_from_fields(fields["partial"])
+    if "unacknowledged" in fields:
+        connection.unacknowledged = set(fields["unacknowledged"])
+    if "recent" in fields:
+        connection.recent = {key: (outcome, tick - age) for key, outcome, age in fields["recent"]}

@@ -1,0 +1,110 @@
+"""What a worker does with its clients' events: the session rules carried out. Runs in the hub."""
+
+import time
+from collections.abc import Callable
+
+from gateway.client_loop import ClientLoop
+from gateway.connections import Connection, Granted, Protocol, State
+from gateway.encoders import Encoder
+from gateway.frames import Opcode, encode_frame, parse_close
+from gateway.handshakes import BAD_REQUEST, HEAD_TOO_LARGE, HttpRequest, answer_request
+from gateway.messages import Message
+from gateway.sessions import Beat, Bind, Close, Send, SessionRules
+from gateway.streams import Event
+from shared.errors import RemoteError, TooLargeError
+from shared.packets import Packet
+from shared.reasons import CloseReason
+from shared.settings import Settings
+
+
+class Conversations:
+    """The application of `ClientLoop` in a worker."""
+
+    def __init__(
+        self,
+        clients: ClientLoop,
+        rules: SessionRules,
+        encoder: Encoder,
+        settings: Settings,
+        origins: frozenset[str],
+    ) -> None:
+        self._clients = clients
+        self._rules = rules
+        self._encoder = encoder
+        self._settings = settings
+        self._origins = origins
+        self.bind: Callable[[Connection, Bind], None]
+        self.healthy: Callable[[], bool]
+
+    def handle(self, connection: Connection, event: Event) -> None:
+        """One event. Raises RemoteError."""
+        if isinstance(event, Packet):
+            self._carry_out(connection, self._rules.receive_packet(connection, event, time.time()))
+        elif isinstance(event, Message):
+            self._handle_message(connection, event)
+        else:
+            self._handle_request(connection, event)
+
+    def _handle_message(self, connection: Connection, message: Message) -> None:
+        opcode, data = message
+        if opcode == Opcode.TEXT:
+            self._carry_out(connection, self._rules.receive_text(connection, data, time.time()))
+        elif opcode == Opcode.BINARY:
+            self._carry_out(connection, self._rules.receive_binary(connection, data, time.time()))
+        elif opcode == Opcode.PING:
+            self._clients.answer(connection, encode_frame(Opcode.PONG, data))
+        elif opcode == Opcode.CLOSE:
+            parse_close(data)
+            self._clients.close(connection, CloseReason.CLIENT_DISCONNECT, encode_frame(Opcode.CLOSE, data[:2]))
+
+    def _handle_request(self, connection: Connection, request: HttpRequest) -> None:
+        deflate = self._settings.permessage_deflate
+        answer = answer_request(request, deflate=deflate, origins=self._origins, healthy=self.healthy())
+        if not answer.accepted:
+            self._clients.close(connection, CloseReason.HTTP_DONE, answer.response)
+            return
+        connection.protocol = Protocol.WS
+        connection.window_bits = answer.window_bits
+        self._clients.answer(connection, answer.response)
+
+    def _carry_out(self, connection: Connection, actions: list[Send | Close | Bind | Beat]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                self._clients.answer(connection, action.data)
+            elif isinstance(action, Close):
+                self._clients.close(connection, *action)
+            elif isinstance(action, Beat):
+                connection.beat = action.seconds or connection.beat
+            else:
+                self.bind(connection, action)
+
+    def fault(self, connection: Connection, error: RemoteError) -> None:
+        """Close for an error of the peer, in the words of its protocol."""
+        words = self._encoder.close_frame(connection, error.reason)
+        if connection.protocol == Protocol.UNKNOWN and (connection.input or b"").startswith(b"GET "):
+            words = HEAD_TOO_LARGE if isinstance(error, TooLargeError) else BAD_REQUEST
+        self._clients.close(connection, error.reason, words, str(error))
+
+    def deadline(self, connection: Connection) -> int:
+        """Seconds until the heartbeat deadline, or what is left of the hello deadline, or of the credential."""
+        if not connection.granted & Granted.HEARD:
+            return max(connection.deadline - self._clients.wheel.tick, 1)
+        seconds = connection.beat or self._settings.heartbeat_max_s
+        if connection.login:
+            seconds = min(seconds, max(int(connection.login.expires - time.time()), 0) + 1)
+        return seconds
+
+    def expired(self, connection: Connection) -> None:
+        """A deadline has passed."""
+        if connection.state == State.BINDING:
+            self._clients.wheel.schedule(connection, self._clients.wheel.tick + self._settings.heartbeat_max_s)
+            return
+        reason = CloseReason.HEARTBEAT_TIMEOUT
+        if connection.login and connection.login.expires <= time.time():
+            reason = CloseReason.CREDENTIAL_EXPIRED
+        elif not connection.granted & Granted.HEARD:
+            reason = CloseReason.HELLO_TIMEOUT
+        self._clients.close(connection, reason, self._encoder.last_words(connection, reason))
+
+    def closed(self, connection: Connection, reason: CloseReason) -> None:
+        """Nothing to tell: groups and presence are not kept here yet."""

@@ -1,0 +1,33 @@
+"""The worker's counters, all there from the start, so that zeros show."""
+
+from gateway.closing import close_counter
+from shared.outcomes import Outcome
+from shared.reasons import CloseReason
+
+_EVENTS = (
+    "accepted",
+    "accept_pauses",
+    "throttled",
+    "handed_over",
+    "taken_over",
+    "moves_timed_out",
+    "pushes_held",
+    "held_overflows",
+    "copies_dropped",
+    "batches",
+    "fan_outs",
+    "bus_drops",
+    "bus_errors",
+    "internal_errors",
+)
+
+
+def outcome_counter(outcome: Outcome) -> str:
+    """Name of the counter of an outcome."""
+    return f"pushes_{outcome.name.lower()}"
+
+
+def new_counters() -> dict[str, int]:
+    """Every counter of a worker, at zero."""
+    names = [*_EVENTS, *map(outcome_counter, Outcome), *map(close_counter, CloseReason)]
+    return dict.fromkeys(names, 0)

@@ -1,0 +1,75 @@
+"""Messages between workers of one host, on their hand-over sockets (docs/architecture.md, section Hand-over).
+
+One SOCK_SEQPACKET message each: a msgpack list [kind, version, ...]. A reader passes over elements that it
+does not know. GIVE carries one descriptor per record in the same message, and one more (a memfd that holds
+the record) for each record that is too long for the message.
+"""
+
+from typing import Any, NamedTuple
+
+import msgpack
+
+from shared.errors import BusError
+from shared.rings import Epoch
+
+MESSAGE_VERSION = 1
+
+#: SCM_RIGHTS takes 253 descriptors in one message; long records need two each.
+RECORDS_MAX = 100
+#: A message must fit the socket's send buffer (212,992 bytes by default) with room for more of them.
+RECORDS_BYTES_MAX = 64 * 1024
+#: A record longer than this goes in a memfd.
+RECORD_INLINE_MAX = 16 * 1024
+
+
+class Hello(NamedTuple):
+    """First message of a connection: who is calling."""
+
+    worker: str
+
+
+class Give(NamedTuple):
+    """Take these clients. A record of None stands for one in a memfd."""
+
+    number: int
+    epoch: Epoch
+    records: list[bytes | None]
+
+
+class Taken(NamedTuple):
+    """Answer to GIVE: all are held here now, except those refused (indexes), which stay with the giver."""
+
+    number: int
+    refused: list[int]
+
+
+class Moved(NamedTuple):
+    """The ring of `epoch` has nothing more to take from `worker`."""
+
+    worker: str
+    epoch: Epoch
+
+
+HandOverMessage = Hello | Give | Taken | Moved
+
+_KINDS: dict[str, type[HandOverMessage]] = {"hello": Hello, "give": Give, "taken": Taken, "moved": Moved}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+def encode(message: HandOverMessage) -> bytes:
+    """One message, without its descriptors."""
+    return bytes(msgpack.packb([_NAMES[type(message)], MESSAGE_VERSION, *message]))
+
+
+def decode(data: bytes) -> HandOverMessage:
+    """A message. Raises BusError."""
+    try:
+        fields: list[Any] = msgpack.unpackb(data)
+        kind = _KINDS[fields[0]]
+        values = fields[2 : 2 + len(kind._fields)]
+        places = [index for index, name in enumerate(kind._fields) if name == "epoch"]
+        for place in places:
+            values[place] = Epoch(int(values[place][0]), int(values[place][1]))
+        return kind(*values)
+    except (ValueError, KeyError, TypeError, IndexError, msgpack.UnpackException) as error:
+        raise BusError(f"malformed hand-over message: {error!r}") from None

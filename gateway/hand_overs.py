@@ -1,0 +1,224 @@
+"""Handing clients over to other workers of this host, and taking theirs.
+
+A giver stops serving a client, sends descriptor and record, and closes its own descriptor when the taker has
+confirmed. A taker refuses a client whose token its ring does not give to it; the giver then decides anew.
+So a client has one holder at any time, and is never passed on by a third.
+"""
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.client_loop import ClientLoop
+from gateway.connections import Connection, State, decode_record, encode_record
+from gateway.hand_over_messages import (
+    RECORD_INLINE_MAX,
+    RECORDS_BYTES_MAX,
+    RECORDS_MAX,
+    Give,
+    HandOverMessage,
+    Moved,
+    Taken,
+)
+from gateway.ownership import Ownership
+from gateway.peers import PeerLink, close_all, connect
+from shared.errors import BusError
+
+logger = logging.getLogger(__name__)
+
+#: Messages to one peer that may await its TAKEN; the rest waits here and goes together.
+_WINDOW = 4
+
+
+class Taker(Protocol):
+    """What becomes of clients that arrive or come back."""
+
+    def wants(self, connection: Connection) -> bool:
+        """Whether an arriving client belongs here."""
+
+    def arrived(self, connection: Connection) -> None:
+        """A client is ours now; it is in the table."""
+
+    def came_back(self, connection: Connection) -> None:
+        """A client could not be given; it is in no table."""
+
+
+class HandOvers:
+    """Batches of clients under way to and from each peer."""
+
+    def __init__(self, clients: ClientLoop, ownership: Ownership, taker: Taker) -> None:
+        self._clients = clients
+        self._ownership = ownership
+        self._taker = taker
+        self._links: dict[str, PeerLink] = {}
+        self._waiting: defaultdict[str, list[Connection]] = defaultdict(list)
+        self._under_way: dict[int, tuple[str, list[Connection]]] = {}
+        self._batches: defaultdict[str, int] = defaultdict(int)  # under way, by peer
+        self._number = 0
+        self.moving = 0  # of those under way, the bound ones: MOVED waits for them
+        self.moved: Callable[[str, Moved], None] = lambda peer, message: None
+
+    @property
+    def count(self) -> int:
+        """Clients given that are not confirmed yet."""
+        return sum(map(len, self._waiting.values())) + sum(len(given) for _, given in self._under_way.values())
+
+    # --- giving
+
+    def give(self, connection: Connection, worker: str) -> None:
+        """Hand a client over to `worker`, with all others of this turn. From now on it is not served here."""
+        self._clients.let_go(connection)
+        self.moving += connection.state == State.BOUND
+        if not self._waiting[worker]:
+            self._clients.soon(self._flush, worker)
+        self._waiting[worker].append(connection)
+
+    def say_moved(self) -> None:
+        """Tell every other worker that the present ring has nothing more to take from this one."""
+        for worker in (self._ownership.live.keys() | self._ownership.leaving.keys()) - {self._ownership.name}:
+            link = self._link(worker)
+            if link:
+                link.send(Moved(self._ownership.name, self._ownership.epoch))
+
+    def _flush(self, worker: str) -> None:
+        while self._waiting[worker] and self._batches[worker] < _WINDOW:
+            link = self._link(worker)
+            if link is None:
+                self._come_back(self._waiting.pop(worker))
+                return
+            self._send_batch(link, worker)
+
+    def _send_batch(self, link: PeerLink, worker: str) -> None:
+        waiting = self._waiting[worker]
+        records: list[bytes | None] = []
+        descriptors: list[int] = []
+        files: list[int] = []
+        size = 0
+        while len(records) < min(len(waiting), RECORDS_MAX) and size < RECORDS_BYTES_MAX:
+            connection = waiting[len(records)]
+            record = encode_record(connection, self._clients.wheel.tick)
+            descriptors.append(connection.fd)
+            if len(record) > RECORD_INLINE_MAX:
+                files.append(_in_memory(record))
+                descriptors.append(files[-1])
+                records.append(None)
+            else:
+                size += len(record)
+                records.append(record)
+        given, self._waiting[worker] = waiting[: len(records)], waiting[len(records) :]
+        self._number += 1
+        self._under_way[self._number] = (worker, given)
+        self._batches[worker] += 1
+        link.send(Give(self._number, self._ownership.epoch, records), descriptors, files)
+
+    def _taken(self, message: Taken) -> None:
+        worker, given = self._under_way.pop(message.number, ("", []))
+        refused = set(message.refused)
+        for index, connection in enumerate(given):
+            if index not in refused:
+                self.moving -= connection.state == State.BOUND
+                os.close(connection.fd)
+                connection.fd = -1
+        self._clients.counters["handed_over"] += len(given) - len(refused)
+        self._come_back([given[index] for index in sorted(refused)])
+        self._batches[worker] -= 1
+        self._flush(worker)
+
+    def _come_back(self, connections: list[Connection]) -> None:
+        for connection in connections:
+            self.moving -= connection.state == State.BOUND
+            self._taker.came_back(connection)
+
+    # --- taking
+
+    def receive(self, link: PeerLink, message: HandOverMessage, descriptors: list[int]) -> None:
+        """A message from a peer, on a link of either direction."""
+        if isinstance(message, Give):
+            link.send(Taken(message.number, self._take(message, descriptors)))
+            return
+        close_all(descriptors)
+        if isinstance(message, Taken):
+            self._taken(message)
+        elif isinstance(message, Moved):
+            self.moved(link.worker, message)
+
+    def _take(self, message: Give, descriptors: list[int]) -> list[int]:
+        """Take what belongs here; indexes of the refused."""
+        expected = sum(2 if record is None else 1 for record in message.records)
+        if len(descriptors) != expected:
+            logger.warning("hand-over of %d clients came with %d descriptors", len(message.records), len(descriptors))
+            close_all(descriptors)
+            return list(range(len(message.records)))
+        refused: list[int] = []
+        arrived: list[Connection] = []
+        received = iter(descriptors)
+        for index, record in enumerate(message.records):
+            fd = next(received)
+            try:
+                content = record if record is not None else _out_of_memory(next(received))
+                connection = decode_record(content, fd, self._clients.wheel.tick)
+            except BusError as error:
+                logger.warning("hand-over: %s", error)
+                os.close(fd)
+                refused.append(index)
+                continue
+            if self._taker.wants(connection):
+                arrived.append(connection)
+            else:
+                os.close(fd)
+                refused.append(index)
+        for connection in arrived:
+            remaining = connection.deadline - self._clients.wheel.tick
+            self._clients.adopt(connection, remaining)
+            self._clients.guarded(self._taker.arrived, connection)
+        self._clients.counters["taken_over"] += len(arrived)
+        return refused
+
+    # --- links
+
+    def _link(self, worker: str) -> PeerLink | None:
+        link = self._links.get(worker)
+        if link is None:
+            path = self._ownership.live.get(worker) or self._ownership.leaving.get(worker)
+            if not path:
+                return None
+            try:
+                link = connect(path, self._ownership.name, worker, self.receive, self.lost)
+            except OSError as error:
+                logger.info("worker %s does not take clients: %s", worker, error.strerror)
+                return None
+            self._links[worker] = link
+        return link
+
+    def lost(self, link: PeerLink) -> None:
+        """A link ended: what its peer has not confirmed comes back."""
+        if self._links.get(link.worker) is not link:
+            return
+        del self._links[link.worker]
+        self._batches.pop(link.worker, None)
+        for number in [number for number, (worker, _) in self._under_way.items() if worker == link.worker]:
+            self._come_back(self._under_way.pop(number)[1])
+        self._come_back(self._waiting.pop(link.worker, []))
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+
+def _in_memory(record: bytes) -> int:
+    """A memfd that holds a record."""
+    descriptor = os.memfd_create("record", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(record)
+    return descriptor
+
+
+def _out_of_memory(descriptor: int) -> bytes:
+    """The record that a memfd holds; closes it."""
+    size = os.fstat(descriptor).st_size
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read(size)

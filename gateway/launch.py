@@ -1,0 +1,100 @@
+"""Composition root of a worker: checks settings, opens what outlives the worker, and becomes its guardian.
+
+Everything that can be refused is refused here, in one line and with exit status 2. What is opened here
+(listeners, port lock, pid file) is inherited by the guardian, which this process turns into by exec.
+"""
+
+import argparse
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway import guardian
+from gateway.environment import read_settings
+from gateway.listeners import open_client_listener, open_nginx_listener
+from gateway.port_locks import take_port_lock
+from gateway.run_files import hold_pid_file, make_directories
+from shared.errors import SettingsError
+from shared.settings import CONFIG_KEY, PREFIX, Settings, describe
+
+#: Exit status for settings that do not allow a start; nobody should try again with the same ones.
+BAD_SETTINGS = 2
+
+WORKER_MODULE = "gateway.worker"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `push-gateway`. Returns an exit status only if the worker does not start."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+        if options.check_config:
+            print(_listing(settings))
+            return 0
+        command = prepare(settings, options.index, options.worker_module)
+    except SettingsError as error:
+        print(f"push-gateway: {error}", file=sys.stderr)
+        return BAD_SETTINGS
+    os.execv(command[0], command)
+
+
+def prepare(settings: Settings, index: int, module: str = WORKER_MODULE) -> list[str]:
+    """Open everything for worker `index`; the command to exec. Raises SettingsError.
+
+    From here on SIGTERM and SIGINT wait for the guardian, which inherits the mask.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, guardian.PASSED_ON)
+    _raise_descriptor_limit()
+    make_directories(settings)
+    held = [hold_pid_file(settings, index), take_port_lock(settings.host, settings.client_port, settings.data_dir)]
+    listeners = [open_client_listener(settings).detach(), open_nginx_listener(settings, index).detach()]
+    for descriptor in held + listeners:
+        os.set_inheritable(descriptor, True)
+    # -S: the guardian needs no site-packages (the worker turns them on); -P: its own folder is no place to import from.
+    root = Path(__file__).absolute().parent.parent
+    return [sys.executable, "-S", "-P", guardian.__file__, str(index), *map(str, listeners), str(root), module]
+
+
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as the hard limit allows: one per client."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="push-gateway",
+        description="Start one gateway worker and its guardian.",
+        epilog=_settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--index", type=_index, default=0, metavar="I", help="number of the worker on this host, from 0"
+    )
+    parser.add_argument("--check-config", action="store_true", help="check the settings, list them, and exit")
+    parser.add_argument("--worker-module", default=WORKER_MODULE, help=argparse.SUPPRESS)
+    return parser
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def _settings_help() -> str:
+    lines = [f"Settings: variables {PREFIX}NAME, or `name = value` in the TOML file that {CONFIG_KEY} names.", ""]
+    for name, default, text in describe():
+        lines.append(f"  {PREFIX}{name.upper()} [{default}]\n      {text}")
+    return "\n".join(lines).replace("%", "%%")
+
+
+def _listing(settings: Settings) -> str:
+    return "\n".join([f"{name} = {getattr(settings, name)!r}" for name, _, _ in describe()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Which tokens are this worker's, and of which slots it does not yet know whether their clients are still to come.
+
+Pure. A slot that a ring change brings is *unsettled* until every other worker has said MOVED for that
+epoch, which it does after the last client it had to hand over. Until then a push for a token that is
+not here waits; afterwards absent means OFFLINE.
+"""
+
+from shared.bus import RingNews
+from shared.rings import NO_EPOCH, Epoch, owners_of_slots
+from shared.tokens import SLOTS, slot_of
+
+
+class Ownership:
+    """The ring as this worker knows it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.epoch = NO_EPOCH
+        self.live: dict[str, str] = {}  # worker -> hand-over socket
+        self.leaving: dict[str, str] = {}
+        self._owners: list[str] = []
+        self._mine: frozenset[int] = frozenset()
+        self._unsettled: frozenset[int] = frozenset()
+        self._awaited: set[str] = set()
+        self._moved: dict[str, Epoch] = {}
+
+    @property
+    def known(self) -> bool:
+        """Whether any ring has come."""
+        return self.epoch > NO_EPOCH
+
+    @property
+    def share(self) -> int:
+        """Slots owned."""
+        return len(self._mine)
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """Workers whose MOVED is still to come."""
+        return frozenset(self._awaited)
+
+    def follow(self, news: RingNews) -> bool:
+        """Take a newer ring; False if it is not newer."""
+        if news.epoch <= self.epoch:
+            return False
+        settled = self._mine - self._unsettled
+        self.epoch, self.live, self.leaving = news.epoch, news.live, news.leaving
+        self._owners = owners_of_slots(list(news.live))
+        self._mine = frozenset(slot for slot in range(SLOTS) if self._owners and self._owners[slot] == self.name)
+        peers = (news.live.keys() | news.leaving.keys()) - {self.name}
+        self._moved = {peer: epoch for peer, epoch in self._moved.items() if peer in peers}
+        self._awaited = {peer for peer in peers if self._moved.get(peer, NO_EPOCH) < news.epoch}
+        self._unsettled = self._mine - settled if self._awaited else frozenset()
+        return True
+
+    def moved(self, peer: str, epoch: Epoch) -> bool:
+        """`peer` has handed over everything that the ring of `epoch` took from it. True if all is settled now."""
+        self._moved[peer] = max(epoch, self._moved.get(peer, NO_EPOCH))
+        if epoch >= self.epoch:
+            self._awaited.discard(peer)
+        return not self._awaited and self.settle()
+
+    def settle(self) -> bool:
+        """Wait no longer. True if anything was unsettled."""
+        waiting, self._unsettled = bool(self._unsettled), frozenset()
+        self._awaited.clear()
+        return waiting
+
+    def owner(self, token: bytes) -> str | None:
+        """The worker that owns a token; None while no worker is live."""
+        return self._owners[slot_of(token)] if self._owners else None
+
+    def is_settled(self, token: bytes) -> bool:
+        """Whether a token that is not here is nowhere."""
+        return not self._unsettled or slot_of(token) not in self._unsettled

@@ -1,0 +1,65 @@
+"""What a worker's processes keep below `data_dir`: directories with the right modes, and the locked pid file."""
+
+import fcntl
+import grp
+import os
+from pathlib import Path
+
+from shared import places
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+
+def make_directories(settings: Settings) -> None:
+    """`run` and `run/hand-over` (0700), `nginx` (0750, group of the setting). Raises SettingsError (`data_dir`)."""
+    run = places.run_dir(settings)
+    nginx = places.nginx_path(settings, 0).parent
+    try:
+        for directory, mode in ((run, 0o700), (run / "hand-over", 0o700), (nginx, 0o750)):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(mode)
+        _give_to_group(nginx, settings)
+        if not os.access(run, os.W_OK | os.X_OK):
+            raise PermissionError(13, "permission denied", str(run))
+    except OSError as error:
+        raise SettingsError("data_dir", f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _give_to_group(path: Path, settings: Settings) -> None:
+    """Let the group of `nginx_socket_group` in. Raises SettingsError that names it."""
+    name = settings.nginx_socket_group
+    if not name:
+        return
+    try:
+        os.chown(path, -1, grp.getgrnam(name).gr_gid)
+    except KeyError:
+        raise SettingsError("nginx_socket_group", f"no group {name!r} on this machine") from None
+    except PermissionError:
+        raise SettingsError("nginx_socket_group", f"this user is not in group {name!r}") from None
+
+
+def open_to_group(path: Path, settings: Settings) -> None:
+    """Mode 0660 and the group of the setting, for the nginx socket."""
+    path.chmod(0o660)
+    _give_to_group(path, settings)
+
+
+def hold_pid_file(settings: Settings, index: int) -> int:
+    """Descriptor of the locked `run/gateway-I.pid`, which names this process. Raises SettingsError (`data_dir`).
+
+    The lock goes with the descriptor: it outlives exec and holds while the guardian or its worker lives.
+    """
+    path = places.run_dir(settings) / f"gateway-{index}.pid"
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        name = places.worker_name(settings, index)
+        raise SettingsError("data_dir", f"worker {name} already runs in {settings.data_dir}") from None
+    except OSError as error:
+        raise SettingsError("data_dir", f"{path}: {(error.strerror or str(error)).lower()}") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor

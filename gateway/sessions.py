@@ -1,0 +1,310 @@
+"""The session rules: what a client's message means in the state its connection is in, and what is to be done.
+
+Pure: a rule looks at the record and the message, may change the record's own session fields, and
+returns actions for the shell (docs/client-protocol.md, section What each signal does).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ujson
+
+from gateway.connections import Connection, Granted, Login, Protocol, State
+from gateway.credentials import Verifier
+from gateway.encoders import Encoder
+from gateway.text_messages import parse_text
+from shared.bodies import decode_body
+from shared.errors import BodyError, CredentialError, ProtocolError
+from shared.packets import Packet, parse_packet
+from shared.reasons import CloseReason
+from shared.signals import V0_SIGNALS, PublishError, Signal, SubSignal
+from shared.tokens import encode_token
+
+
+class Send(NamedTuple):
+    """Put bytes on the wire."""
+
+    data: bytes
+
+
+class Close(NamedTuple):
+    """Send last bytes, then end the connection."""
+
+    reason: CloseReason
+    data: bytes = b""
+    detail: str = ""
+
+
+class Bind(NamedTuple):
+    """Bind the connection to a token (None: make one), here or on its owner. Its options are in the record."""
+
+    token: bytes | None
+    message_id: int
+    asked: bool  # for options
+
+
+class Beat(NamedTuple):
+    """Heartbeat deadline in seconds from now on."""
+
+    seconds: int
+
+
+Action = Send | Close | Bind | Beat
+
+
+class SessionLimits(NamedTuple):
+    """Settings that the rules need."""
+
+    body_bytes: int
+    heartbeat_min_s: int
+    heartbeat_max_s: int
+    heartbeat_texts: frozenset[bytes]
+    auth_required: bool
+    open_subscribe: bool
+
+
+class SessionRules:
+    """The rules, with their settings. `receive_packet` and `receive_text` return the actions in order."""
+
+    def __init__(self, limits: SessionLimits, encoder: Encoder, verifier: Verifier | None) -> None:
+        self._limits = limits
+        self._encoder = encoder
+        self._verifier = verifier
+        self._rules: dict[int, Callable[[Connection, Packet, float], list[Action]]] = {
+            Signal.SUB: self._subscribe,
+            Signal.AUTH: self._authenticate,
+            Signal.PING: self._ping,
+            Signal.CONNECT: self._connect,
+            Signal.DISCONNECT: self._disconnect,
+            Signal.CONTACT: self._contact,
+            Signal.PUBLISH: self._publish,
+            Signal.PUB_ACK: self._acknowledge,
+        }
+
+    def receive_text(self, connection: Connection, text: bytes, unix: float) -> list[Action]:
+        """A WebSocket text message. Raises RemoteError."""
+        connection.granted |= Granted.HEARD
+        if text in self._limits.heartbeat_texts:
+            return []
+        if connection.protocol == Protocol.WS_BINARY:
+            raise ProtocolError("text message from a client of binary packets")
+        connection.protocol = Protocol.WS_TEXT
+        try:
+            packet, style = parse_text(text)
+        except BodyError as error:
+            return [Send(self._encoder.status(connection, Signal.NONE, 400, str(error)))]
+        if not connection.granted & Granted.STYLED:
+            connection.granted |= (
+                Granted.STYLED | (Granted.CAMEL if style.camel else 0) | (Granted.LOWER if style.lower else 0)
+            )
+        return self.receive_packet(connection, packet, unix)
+
+    def receive_binary(self, connection: Connection, data: bytes, unix: float) -> list[Action]:
+        """A WebSocket binary message: exactly one v2 packet. Raises RemoteError."""
+        if connection.protocol == Protocol.WS_TEXT:
+            raise ProtocolError("binary message from a client of text messages")
+        connection.protocol = Protocol.WS_BINARY
+        found = parse_packet(data, 0, 2, self._limits.body_bytes)
+        if found is None or found[1] != len(data):
+            raise ProtocolError("binary message is not one packet")
+        return self.receive_packet(connection, found[0], unix)
+
+    def receive_packet(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        """A packet of any protocol. Raises RemoteError when the connection must be closed for it."""
+        connection.granted |= Granted.HEARD
+        if connection.protocol == Protocol.V0 and packet.signal not in V0_SIGNALS:
+            raise ProtocolError(f"signal {packet.signal} in version 0")
+        rule = self._rules.get(packet.signal)
+        if rule is None:
+            raise ProtocolError(f"signal {packet.signal} from a client")
+        if packet.compressed or packet.encrypted:
+            body = decode_body(packet, None, self._limits.body_bytes)
+            packet = packet._replace(body=body, compressed=False, encrypted=False)
+        return rule(connection, packet, unix)
+
+    # --- one rule per signal
+
+    def _subscribe(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        fields, fault = _json_object(packet.body)
+        token: bytes | None = None
+        if not fault and fields.get("token") is not None:
+            token, wrong = encode_token(fields["token"])
+            fault = wrong or ""
+        fault = fault or _options_fault(fields)
+        if fault:
+            return self._refuse(connection, packet, 400, fault)
+        if connection.state == State.BOUND:
+            return self._subscribe_again(connection, packet, token, fields)
+        refusal = self._may_bind(connection, token, fields)
+        if refusal:
+            return self._refuse(connection, packet, *refusal)
+        connection.granted |= _grant(connection, fields)
+        connection.uid = self._uid(connection, fields)
+        return [Bind(token, packet.message_id, _asked(fields))]
+
+    def _subscribe_again(
+        self, connection: Connection, packet: Packet, token: bytes | None, fields: dict[str, Any]
+    ) -> list[Action]:
+        if token is not None and token != connection.token:
+            answer = self._encoder.status(connection, Signal.SUB, 409, "bound to another token", packet.message_id)
+            return [Send(answer)]
+        connection.granted |= _grant(connection, fields)
+        return [Send(self.bound(connection, packet.message_id, _asked(fields)))]
+
+    def _may_bind(self, connection: Connection, token: bytes | None, fields: dict[str, Any]) -> tuple[int, str] | None:
+        login = connection.login
+        if login is None:
+            return (401, "a credential is required") if self._limits.auth_required else None
+        if token is None and login.tokens:
+            return 403, "the credential names the tokens that may be bound"
+        if token is not None and login.tokens and token not in login.tokens:
+            return 403, "the credential does not name this token"
+        if fields.get("uid") not in (None, login.uid):
+            return 403, "uid is not the credential's"
+        return None
+
+    def _uid(self, connection: Connection, fields: dict[str, Any]) -> str | None:
+        if connection.login:
+            return connection.login.uid
+        return fields.get("uid") if self._limits.open_subscribe else None
+
+    def bound(self, connection: Connection, message_id: int, asked: bool) -> bytes:
+        """The answer to SUB once the connection is bound."""
+        granted = _granted_names(connection.granted)
+        body: dict[str, object] = {"status": 200, "token": (connection.token or b"").decode()}
+        if granted or asked:
+            body["granted"] = granted
+        return self._encoder.json(connection, Signal.SUB, body, message_id)
+
+    def refused(self, connection: Connection, status: int, message: str, reason: CloseReason) -> Close:
+        """The answer to a SUB that could not be bound, and the close behind it."""
+        answer = self._encoder.status(connection, Signal.SUB, status, message)
+        return Close(reason, answer + self._encoder.close_frame(connection, reason), message)
+
+    def _refuse(self, connection: Connection, packet: Packet, status: int, message: str) -> list[Action]:
+        answer = self._encoder.status(connection, packet.signal, status, message, packet.message_id)
+        reason = CloseReason.REJECTED
+        return [Close(reason, answer + self._encoder.close_frame(connection, reason), message)]
+
+    def _authenticate(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        if connection.state == State.BOUND:
+            return [Send(self._encoder.status(connection, Signal.AUTH, 409, "already bound", packet.message_id))]
+        fields, fault = _json_object(packet.body)
+        credential = fields.get("credential")
+        if fault or not isinstance(credential, str):
+            return self._refuse(connection, packet, 400, fault or "credential is not a string")
+        if self._verifier is None:
+            return self._refuse(connection, packet, 501, "credentials are not set up here")
+        try:
+            proved = self._verifier.verify(credential, unix)
+        except CredentialError as error:
+            return self._refuse(connection, packet, 401, str(error))
+        connection.login = Login(proved.uid, sorted(proved.tokens), proved.expires)
+        return [Send(self._encoder.status(connection, Signal.AUTH, 200, message_id=packet.message_id)), Beat(0)]
+
+    def _ping(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        limits = self._limits
+        fields, fault = _json_object(packet.body)
+        interval = fields.get("interval")
+        if not fault and interval is not None and not _positive(interval):
+            fault = "interval is not a positive number"
+        if fault:
+            return [Send(self._encoder.status(connection, Signal.PING, 400, fault, packet.message_id))]
+        beat = connection.beat or limits.heartbeat_max_s
+        if interval is not None:
+            beat = int(min(max(interval * 1.5, limits.heartbeat_min_s), limits.heartbeat_max_s))
+        answer = self._encoder.json(connection, Signal.PING, {"interval": int(beat / 1.5)}, packet.message_id)
+        return [Send(answer), Beat(beat if interval is not None else 0)]
+
+    def _connect(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        refused = SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE
+        answer = self._encoder.encode(connection, Signal.CONNECT_ACK, refused, packet.message_id)
+        reason = CloseReason.UNAVAILABLE
+        return [Close(reason, answer + self._encoder.close_frame(connection, reason), "no login service")]
+
+    def _disconnect(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        reason = CloseReason.CLIENT_DISCONNECT
+        return [Close(reason, self._encoder.close_frame(connection, reason))]
+
+    def _contact(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        if connection.state != State.BOUND:
+            status, message = 401, "not bound"
+        else:
+            _, fault = _json_object(packet.body)
+            status, message = (400, fault) if fault else (503, "no group service")
+        return [Send(self._encoder.status(connection, Signal.CONTACT, status, message, packet.message_id))]
+
+    def _publish(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        bound = connection.state == State.BOUND
+        code = PublishError.NOT_IMPLEMENTED if bound else PublishError.NOT_BOUND
+        body = bytes((code,))
+        answer = self._encoder.encode(connection, Signal.PUB_ACK, packet.sub_signal, packet.message_id, body)
+        return [Send(answer)]
+
+    def _acknowledge(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
+        if connection.state != State.BOUND:
+            return [Send(self._encoder.status(connection, Signal.PUB_ACK, 401, "not bound", packet.message_id))]
+        if connection.unacknowledged:
+            connection.unacknowledged.discard(packet.message_id)
+        return []
+
+
+def _json_object(body: bytes) -> tuple[dict[str, Any], str]:
+    """(object, "") of a body that is empty or a JSON object, or ({}, what is wrong)."""
+    if not body:
+        return {}, ""
+    try:
+        decoded = ujson.loads(body.decode())
+    except UnicodeDecodeError:
+        return {}, "body is not UTF-8"
+    except (ValueError, RecursionError):
+        return {}, "body is not JSON"
+    return (decoded, "") if isinstance(decoded, dict) else ({}, "body is not a JSON object")
+
+
+def _options_fault(fields: dict[str, Any]) -> str:
+    accept = fields.get("accept")
+    if accept is not None and not (isinstance(accept, list) and all(isinstance(name, str) for name in accept)):
+        return "accept is not a list of names"
+    for name in ("ack", "ids"):
+        if not isinstance(fields.get(name, False), bool):
+            return f"{name} is neither true nor false"
+    for name in ("uid", "encoding"):
+        if not isinstance(fields.get(name, ""), str):
+            return f"{name} is not a string"
+    return _uid_fault(fields.get("uid"))
+
+
+def _uid_fault(uid: str | None) -> str:
+    if uid is None:
+        return ""
+    return (encode_token(uid)[1] or "").replace("token", "uid")
+
+
+def _asked(fields: dict[str, Any]) -> bool:
+    return any(name in fields for name in ("accept", "ack", "ids", "encoding"))
+
+
+def _grant(connection: Connection, fields: dict[str, Any]) -> int:
+    """The bits of `Granted` that a SUB's options earn in this protocol."""
+    text = connection.protocol == Protocol.WS_TEXT
+    granted = 0
+    if fields.get("ack") and connection.protocol != Protocol.V0:
+        granted |= Granted.ACK
+    if fields.get("ids"):
+        granted |= Granted.IDS
+    if "deflate" in (fields.get("accept") or ()) and not text:
+        granted |= Granted.DEFLATE
+    if fields.get("encoding") == "base64" and text:
+        granted |= Granted.BASE64
+    return granted
+
+
+def _granted_names(granted: int) -> list[str]:
+    names = ((Granted.DEFLATE, "deflate"), (Granted.ACK, "ack"), (Granted.IDS, "ids"), (Granted.BASE64, "base64"))
+    return [name for bit, name in names if granted & bit]
+
+
+def _positive(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value > 0

@@ -1,0 +1,1 @@
+"""The router: sends each push to the one worker that owns its token."""

@@ -1,0 +1,46 @@
+"""What the router counts. Registered at start, so that zeros show."""
+
+from shared.outcomes import Outcome
+
+Counters = dict[str, int]
+
+#: Codes of FAIL1 (docs/sender-protocol.md, section Failures).
+FAIL_CODES = (
+    "malformed",
+    "unknown_command",
+    "bad_options",
+    "too_many_targets",
+    "too_large",
+    "not_supported",
+    "hello_needed",
+    "id_reused",
+    "overloaded",
+    "not_allowed",
+    "unavailable",
+    "internal_error",
+)
+
+_NAMES = (
+    "requests",  # PUSH1, PUSH2, FIND1, KICK1 and STAT1 taken in
+    "pushes",  # targets of the push requests among them
+    "answers",  # DONE1, INFO1 and FAIL1 given out
+    "answers_dropped",  # the sender was gone or does not read
+    "batches",  # PUSHES1 given out
+    "fan_outs",  # pushes to all
+    "calls",  # CALL1 given out
+    "repeats",  # requests whose `id` was known
+    "timeouts",  # requests whose time passed
+    "rings",  # epochs begun
+    "workers_lost",  # dropped for silence or a broken link
+    "bus_errors",  # messages of workers that do not decode
+    "bus_strays",  # answers to what nobody waits for any longer
+    "internal_errors",  # our own bugs; the log has the traceback
+    "endpoint_reopened",  # over router_memory_bytes
+    "keys_refused",  # connections with a key that is not permitted
+)
+
+
+def new_counters() -> Counters:
+    """Every counter at 0."""
+    names = [*_NAMES, *(f"fail_{code}" for code in FAIL_CODES), *(f"outcome_{each.name.lower()}" for each in Outcome)]
+    return dict.fromkeys(names, 0)

@@ -1,0 +1,133 @@
+"""Pushes to all: one ALL1 to every worker, the counts added up (docs/sender-protocol.md, section To all)."""
+
+from collections.abc import Sequence
+
+import ujson
+
+from router.answers import Answers
+from router.counters import Counters
+from router.membership import Membership, Worker
+from router.outbox import Outbox
+from router.pending import Pending, PendingAll
+from shared.bus import Segment, decode_numbered, encode_fan_out
+from shared.errors import BusError
+from shared.outcomes import Outcome
+from shared.requests import TARGET
+
+_COUNTS = ("matched", "sent", "buffered", "overloaded", "refused", "too_large", "acked", "stored", "offline")
+
+
+class FanOuts:
+    """Fan-outs by number. The numbers grow also across restarts of the router."""
+
+    def __init__(self, answers: Answers, membership: Membership, outbox: Outbox, counters: Counters) -> None:
+        self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
+        self._unrouted: dict[PendingAll, None] = {}
+        self._under_way: dict[int, PendingAll] = {}
+        self._last_number = membership.epoch.started_ms << 20
+        self.stopping = False
+
+    def accept(self, pending: PendingAll, deadline: float, now: float) -> None:
+        """Take a push to all in."""
+        self._answers.open(pending, deadline)
+        if self._membership.settled or self.stopping:
+            self._start(pending, now)
+        else:
+            self._unrouted[pending] = None
+
+    def change_ring(self, now: float) -> None:
+        """There is a ring: start what waited for it."""
+        unrouted, self._unrouted = self._unrouted, {}
+        for pending in unrouted:
+            self._start(pending, now)
+
+    def _start(self, pending: PendingAll, now: float) -> None:
+        workers = [] if self.stopping else list(self._membership.workers.values())
+        if not workers:
+            self._answers.done(pending, bytes([Outcome.UNAVAILABLE]), _detail(pending), now)
+            return
+        self._last_number += 1
+        self._under_way[self._last_number] = pending
+        self._counters["fan_outs"] += 1
+        request = pending.request
+        target_bytes, _ = TARGET.unpack(request.index)
+        frames = encode_fan_out(
+            self._membership.epoch, self._last_number, Segment(1, *pending.segment), request.data[target_bytes:]
+        )
+        pending.workers = len(workers)
+        for worker in workers:
+            pending.waiting.add(worker.identity)
+            worker.fan_outs.add(self._last_number)
+            self._outbox.to_workers.append((worker.identity, frames))
+
+    def counts(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
+        """COUNTS1. Raises BusError; then what this worker did is unknown."""
+        number, body = decode_numbered(frames)
+        pending = self._under_way.get(number)
+        if pending is None or number not in worker.fan_outs:
+            self._counters["bus_strays"] += 1
+            return
+        worker.fan_outs.discard(number)
+        values = {key: body.get(key, 0) for key in _COUNTS}
+        good = all(type(value) is int and value >= 0 for value in values.values())
+        if good:
+            for key, value in values.items():
+                pending.counts[key] = pending.counts.get(key, 0) + value
+        self._answered(number, pending, worker, known=good, now=now)
+        if not good:
+            raise BusError("COUNTS1 with counts that are no numbers")
+
+    def _answered(self, number: int, pending: PendingAll, worker: Worker, known: bool, now: float) -> None:
+        pending.waiting.discard(worker.identity)
+        pending.unknown_workers += not known
+        if not pending.waiting:
+            self._finish(number, pending, now)
+
+    def _finish(self, number: int, pending: PendingAll, now: float) -> None:
+        del self._under_way[number]
+        self._answers.done(pending, bytes([outcome_of(pending.counts, pending.unknown_workers)]), _detail(pending), now)
+
+    def lost(self, worker: Worker, now: float) -> None:
+        """This incarnation will not answer."""
+        numbers, worker.fan_outs = worker.fan_outs, set()
+        for number in numbers:
+            pending = self._under_way.get(number)
+            if pending is not None:
+                self._answered(number, pending, worker, known=False, now=now)
+
+    def expire(self, pending: Pending, now: float) -> None:
+        """Its time is over: workers that have not answered are unknown."""
+        assert isinstance(pending, PendingAll)
+        if pending in self._unrouted:
+            del self._unrouted[pending]
+            self._answers.done(pending, bytes([Outcome.UNAVAILABLE]), _detail(pending), now)
+            return
+        number = next(number for number, other in self._under_way.items() if other is pending)
+        for worker in self._membership.workers.values():
+            worker.fan_outs.discard(number)
+        pending.unknown_workers += len(pending.waiting)
+        self._finish(number, pending, now)
+
+
+def outcome_of(counts: dict[str, int], unknown_workers: int) -> Outcome:
+    """The one outcome of a push to all: the best that any client got; UNKNOWN before a failure, for it may be better."""
+    best = (("acked", Outcome.ACKED), ("sent", Outcome.SENT), ("stored", Outcome.STORED), ("buffered", Outcome.BUFFERED))
+    for key, outcome in best:
+        if counts.get(key):
+            return outcome
+    if unknown_workers:
+        return Outcome.UNKNOWN
+    for key, outcome in (
+        ("overloaded", Outcome.OVERLOADED),
+        ("too_large", Outcome.TOO_LARGE),
+        ("refused", Outcome.REFUSED),
+    ):
+        if counts.get(key):
+            return outcome
+    return Outcome.OFFLINE
+
+
+def _detail(pending: PendingAll) -> bytes:
+    counts = {key: pending.counts.get(key, 0) for key in _COUNTS}
+    unknown = {"unknown_workers": pending.unknown_workers} if pending.unknown_workers else {}
+    return ujson.dumps({"workers": pending.workers, **counts, **unknown}).encode()

@@ -1,0 +1,121 @@
+"""Requests that are owed an answer. Each is answered exactly once, by `Answers`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from shared.bus import ENTRY, HELD
+from shared.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from router.connections import Connection
+    from router.lanes import Batch, Lane
+    from router.repeats import Repeat
+    from shared.requests import PushRequest
+
+#: Flags, id prefix, signal, sub_signal of a bus segment; its count comes before.
+SegmentTail = tuple[int, bytes, int, int]
+
+_UNKNOWN, _UNAVAILABLE = bytes([Outcome.UNKNOWN]), bytes([Outcome.UNAVAILABLE])
+_HELD = bytes([HELD])
+
+
+class Desk(Protocol):
+    """The part of the router that works on a kind of request."""
+
+    def expire(self, pending: Pending, now: float) -> None:
+        """Answer `pending` with what is known: its time is over."""
+
+
+class Pending:
+    """A request and whom to answer. `also`: retries that wait for the same outcome."""
+
+    __slots__ = ("also", "answered", "connection", "desk", "repeat", "request_id", "size", "tick")
+
+    def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int) -> None:
+        self.desk = desk
+        self.connection = connection
+        self.request_id = request_id
+        self.size = size
+        self.also: list[tuple[Connection, bytes]] = []
+        self.answered = False
+        self.repeat: Repeat | None = None
+        self.tick = 0
+
+
+class PendingPushes(Pending):
+    """A push request to tokens. `remaining`: how many of its pushes have no outcome yet."""
+
+    __slots__ = ("count", "first", "parts", "remaining", "segment")
+
+    def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int, count: int) -> None:
+        super().__init__(desk, connection, request_id, size)
+        self.count = count
+        self.remaining = count
+        self.parts: list[Part] = []
+        self.segment: SegmentTail = (0, b"", 0, 0)
+        self.first: bytes | None = None  # a retry's: the outcomes known before it
+
+
+class PendingAll(Pending):
+    """A push to all. `waiting`: workers that have it and have not answered."""
+
+    __slots__ = ("counts", "request", "segment", "unknown_workers", "waiting", "workers")
+
+    def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int, request: PushRequest) -> None:
+        super().__init__(desk, connection, request_id, size)
+        self.request = request
+        self.segment: SegmentTail = (0, b"", 0, 0)
+        self.counts: dict[str, int] = {}
+        self.waiting: set[bytes] = set()
+        self.workers = 0
+        self.unknown_workers = 0
+
+
+class Part:
+    """Consecutive pushes of one request on their way to one worker.
+
+    They wait in `lane`, or are in `batch` from its push number `start` on; with neither they were never sent.
+    """
+
+    __slots__ = ("batch", "count", "lane", "pending", "start")
+
+    def __init__(self, pending: PendingPushes, count: int, lane: Lane | None) -> None:
+        self.pending, self.count = pending, count
+        self.lane: Lane | None = lane
+        self.batch: Batch | None = None
+        self.start = 0
+
+
+def gather(pending: PendingPushes) -> bytes:
+    """The outcome of every push of a request, in its order.
+
+    What is in a batch without an answer is UNKNOWN; what is in no batch is UNAVAILABLE. Nearly always everything
+    was SENT (0), or one worker had the whole request: then nothing needs to be put in place.
+    """
+    parts = pending.parts
+    if pending.first is None:
+        if parts and all([part.batch is not None and part.batch.all_sent for part in parts]):
+            return bytes(pending.count)
+        if len(parts) == 1:
+            return _outcomes_of(parts[0]) or _UNAVAILABLE * pending.count
+        outcomes = bytearray(_UNAVAILABLE * pending.count)
+    else:
+        # Not sent this time: certainly not delivered, unless an earlier try may have been (UNKNOWN stays).
+        outcomes = bytearray(pending.first.replace(bytes([Outcome.OVERLOADED]), _UNAVAILABLE))
+    for part in parts:
+        if part.batch is not None:
+            index = part.batch.index[ENTRY.size * part.start : ENTRY.size * (part.start + part.count)]
+            for (_, _, position), outcome in zip(ENTRY.iter_unpack(index), _outcomes_of(part), strict=True):
+                outcomes[position] = outcome
+    return bytes(outcomes)
+
+
+def _outcomes_of(part: Part) -> bytes:
+    """Its outcomes as far as they are known; empty if it is in no batch."""
+    batch = part.batch
+    if batch is None:
+        return b""
+    if batch.outcomes is None:
+        return _UNKNOWN * part.count
+    return bytes(batch.outcomes[part.start : part.start + part.count]).replace(_HELD, _UNKNOWN)

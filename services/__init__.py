@@ -1,0 +1,1 @@
+"""What stands around the gateway: the sender library, the command line, the status service."""

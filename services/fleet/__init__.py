@@ -1,0 +1,1 @@
+"""A fleet in the foreground: what `make run` does, and how a fleet is stopped."""

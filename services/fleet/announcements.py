@@ -1,0 +1,30 @@
+"""What `make run` prints when everything answers. Pure."""
+
+from services.status.readiness import reachable, reachable_endpoint
+from shared.settings import Settings
+
+
+def announcement(settings: Settings, commands: str = "") -> str:
+    """Where to connect and three lines to try. `commands`: the directory, with a slash, that pushctl is run from."""
+    host, others = reachable(settings.host), _variables(settings)
+    web = f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+    return f"""\
+ready: router, {settings.workers} worker{"s" if settings.workers > 1 else ""}, status service
+  clients  {settings.host} port {settings.client_port} (TCP packets v0, v1, v2; WebSocket)
+  senders  {reachable_endpoint(settings)} (ZeroMQ)
+  status   {web}/stats
+  logs     {settings.data_dir}/log
+try, in other shells:
+  {others}{commands}pushctl listen alice
+  {others}{commands}pushctl push alice hello
+  curl {web}/stats
+Ctrl-C stops all of it."""
+
+
+def _variables(settings: Settings) -> str:
+    """What another shell must set to find this fleet; empty for the defaults."""
+    defaults = Settings()
+    names = [
+        name for name in ("host", "client_port", "sender_port") if getattr(settings, name) != getattr(defaults, name)
+    ]
+    return "".join([f"PUSH_{name.upper()}={getattr(settings, name)} " for name in names])

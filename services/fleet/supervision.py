@@ -1,0 +1,141 @@
+"""supervisord as a child: started with what its configuration needs, asked how its processes are, and ended."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import xmlrpc.client
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from shared import places
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "supervisord.conf"
+
+_PR_SET_PDEATHSIG = 1
+#: States of a process that will not come up (supervisord's own numbers): BACKOFF, EXITED, FATAL, UNKNOWN.
+_FAILED = frozenset({30, 100, 200, 1000})
+#: Bytes that supervisord appends to its socket's path while it makes it.
+_SOCKET_SUFFIX = len(".1234567")
+_SOCKET_PATH_MAX = 107
+
+
+class Failure(NamedTuple):
+    """A process of the fleet that does not come up: name, exit status, and the last line that it wrote."""
+
+    name: str
+    status: int
+    line: str
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What supervisord.conf takes from the environment, besides all settings as they are."""
+    wanted = {
+        "PUSH_DATA_DIR": str(Path(settings.data_dir).absolute()),
+        "PUSH_WORKERS": str(settings.workers),
+        "PUSH_DRAIN_TIMEOUT_S": str(settings.drain_timeout_s),
+        # The commands in it are found beside this Python, as in its virtualenv.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    }
+    return {**os.environ, **wanted}
+
+
+def make_directories(settings: Settings) -> None:
+    """`run` (0700) and `log`. Raises SettingsError (`data_dir`)."""
+    run = places.run_dir(settings)
+    if len(str(socket_path(settings)).encode()) + _SOCKET_SUFFIX > _SOCKET_PATH_MAX:
+        raise SettingsError("data_dir", f"{settings.data_dir} is too long for Unix sockets: choose a shorter directory")
+    try:
+        for directory, mode in ((run, 0o700), (run.parent / "log", 0o755)):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(mode)
+    except OSError as error:
+        raise SettingsError("data_dir", f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
+
+
+def socket_path(settings: Settings) -> Path:
+    """supervisord's own socket, for supervisorctl."""
+    return places.run_dir(settings) / "supervisor.sock"
+
+
+class Supervision:
+    """A running supervisord, in a session of its own so that the terminal's Ctrl-C does not reach it."""
+
+    def __init__(self, settings: Settings, configuration: Path = CONFIGURATION) -> None:
+        self._settings = settings
+        command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(configuration)]
+        libc = ctypes.CDLL(None)
+        launcher = os.getpid()
+
+        def in_child() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != launcher:
+                os._exit(1)
+
+        self.process = subprocess.Popen(
+            command,
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=in_child,
+        )
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def failures(self) -> list[Failure]:
+        """Processes that have ended or cannot start. Empty too while supervisord itself does not answer yet."""
+        return [self._failure(process) for process in self._processes() if process["state"] in _FAILED]
+
+    def _processes(self) -> list[dict[str, Any]]:
+        transport = SupervisorTransport(None, None, f"unix://{socket_path(self._settings)}")
+        proxy: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        try:
+            return list(proxy.supervisor.getAllProcessInfo())
+        except (OSError, xmlrpc.client.Error):
+            return []
+        finally:
+            transport.close()
+
+    def _failure(self, process: dict[str, Any]) -> Failure:
+        return Failure(process["name"], process["exitstatus"], last_line(Path(process["stdout_logfile"])))
+
+    def terminate(self) -> None:
+        """Have it end itself and its processes."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+
+    def kill(self) -> list[int]:
+        """SIGKILL to it and to all that is left of its session; their pids."""
+        pids = list(self.left())
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        return pids
+
+    def left(self) -> Iterator[int]:
+        """Pids of its session: its processes stay in it, whoever is their parent by now."""
+        for name in os.listdir("/proc"):
+            with contextlib.suppress(ProcessLookupError, ValueError):
+                if os.getsid(int(name)) == self.process.pid:
+                    yield int(name)
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log; empty if there is none."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""

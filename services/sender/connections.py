@@ -1,0 +1,81 @@
+"""One ZeroMQ connection to a router, of one TCP (or ipc) connection's life: it never reconnects by itself."""
+
+from typing import Any, NamedTuple
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+#: Messages read in one turn, so that sending gets its turn too.
+RECEIVE_MAX = 256
+
+_LOST = {
+    zmq.EVENT_DISCONNECTED: "the connection ended",
+    zmq.EVENT_CLOSED: "connection refused",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "handshake failed",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "handshake failed: wrong server key, or no sender endpoint",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the router does not permit this key",
+}
+_HEARTBEAT_MS = 2000
+_SILENCE_MS = 6000
+
+
+class CurveKeys(NamedTuple):
+    """CURVE keys of a sender, each 40 characters of Z85: the router's public key and the own pair."""
+
+    server_public: bytes
+    public: bytes
+    secret: bytes
+
+
+class Connection:
+    """A DEALER that ends when its connection does; the monitor tells. Not for use by two threads at a time."""
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, window: int, curve: CurveKeys | None) -> None:
+        self._dealer = context.socket(zmq.DEALER)
+        self._dealer.linger = 0
+        # A reconnected DEALER would send what it held behind no HELLO1: the protocol opens a new one instead.
+        self._dealer.reconnect_ivl = -1
+        self._dealer.sndhwm = 4 * window + 1000
+        self._dealer.setsockopt(zmq.IPV6, 1)
+        self._dealer.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        self._dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
+        if curve:
+            self._dealer.curve_serverkey, self._dealer.curve_publickey, self._dealer.curve_secretkey = curve
+        self._monitor = self._dealer.get_monitor_socket()
+        self._dealer.connect(endpoint)
+        self.sockets = (self._dealer, self._monitor)
+
+    def receive(self) -> list[list[bytes]]:
+        """What has arrived, up to RECEIVE_MAX messages."""
+        messages: list[list[bytes]] = []
+        try:
+            while len(messages) < RECEIVE_MAX:
+                messages.append(self._dealer.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+        return messages
+
+    def send(self, messages: list[list[bytes]]) -> bool:
+        """Sends; False when the connection is gone (what is lost thereby, the protocol repeats)."""
+        try:
+            for message in messages:
+                self._dealer.send_multipart(message, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def fault(self) -> str | None:
+        """Why the connection has ended, or None while it lives."""
+        found = None
+        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            found = _LOST.get(recv_monitor_message(self._monitor)["event"]) or found
+        return found
+
+    def is_readable(self) -> bool:
+        """Whether something waits already: a ZeroMQ descriptor is edge-triggered and would not tell again."""
+        return any(socket.getsockopt(zmq.EVENTS) & zmq.POLLIN for socket in self.sockets)
+
+    def close(self) -> None:
+        self._dealer.disable_monitor()
+        self._monitor.close(linger=0)
+        self._dealer.close(linger=0)

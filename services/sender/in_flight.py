@@ -1,0 +1,105 @@
+"""Requests under way: what was sent, what must be sent again, and when."""
+
+from collections.abc import Collection, Sequence
+
+from services.sender.tickets import Push, Question
+from shared.outcomes import RETRYABLE, Outcome
+from shared.requests import PUSH2, pack_targets
+
+_OUTCOMES = tuple(Outcome)
+
+
+class Request:
+    """A request that has no answer yet. `serial` is the place in the order of sending, 0 before it is sent."""
+
+    __slots__ = ("attempts", "due", "number", "sent_at", "serial", "timeout_s")
+
+    def __init__(self, number: int, timeout_s: float) -> None:
+        self.number, self.timeout_s = number, timeout_s
+        self.attempts = 0  # answered attempts
+        self.serial = 0
+        self.sent_at = self.due = 0.0
+
+    @property
+    def request_id(self) -> bytes:
+        """New for each attempt, so that a late answer to an earlier one is not mistaken; not new for a resending."""
+        return b"%d.%d" % (self.number, self.attempts)
+
+    def frames(self) -> list[bytes]:
+        raise NotImplementedError
+
+    def mark_lost(self) -> None:
+        """It was sent, and the answer will not come."""
+
+
+class Inquiry(Request):
+    """FIND1, KICK1 or STAT1."""
+
+    __slots__ = ("question",)
+
+    def __init__(self, number: int, question: Question, timeout_s: float) -> None:
+        super().__init__(number, timeout_s)
+        self.question = question
+
+    def frames(self) -> list[bytes]:
+        return [self.question.command, self.request_id, *self.question.arguments]
+
+
+class Batch(Request):
+    """A PUSH2 with the pushes in it. Content and `id` stay the same however often it is sent."""
+
+    __slots__ = ("_body", "_doubts", "_last", "pending", "pushes")
+
+    def __init__(self, number: int, key: bytes, pushes: Sequence[Push]) -> None:
+        options = pushes[0].options
+        super().__init__(number, options.timeout_s)
+        self.pushes = pushes
+        self._body = [options.with_id(key), *pack_targets([(push.target, push.payload) for push in pushes])]
+        self.pending: Sequence[int] = range(len(pushes))
+        # Positions that may have been delivered although nobody could say so.
+        self._doubts: set[int] = set()
+        self._last: Sequence[Outcome] = ()
+
+    def frames(self) -> list[bytes]:
+        return [PUSH2, self.request_id, *self._body]
+
+    def mark_lost(self) -> None:
+        self._doubts.update(self.pending)
+
+    def settle(self, answer: bytes, repeat: Collection[Outcome]) -> list[tuple[Push, Outcome]]:
+        """Takes one outcome byte per push; returns what is final.
+
+        With an outcome of `repeat` among them, the whole request is to be sent again (`pending` is not empty) and
+        the router then tries every push with 5, 7 or 10 again; so none of these is final before.
+        """
+        self.attempts += 1
+        if not self._doubts and not answer.strip(b"\0"):
+            return self._all_sent()
+        outcomes = [_OUTCOMES[byte] if byte < len(_OUTCOMES) else Outcome.UNKNOWN for byte in answer]
+        if not any(outcomes[position] in repeat for position in self.pending):
+            return self._finish(self.pending, outcomes)
+        again = [position for position in self.pending if outcomes[position] in RETRYABLE]
+        final = self._finish([position for position in self.pending if outcomes[position] not in RETRYABLE], outcomes)
+        self._doubts.update(position for position in again if outcomes[position] is Outcome.UNKNOWN)
+        self.pending, self._last = again, outcomes
+        return final
+
+    def _all_sent(self) -> list[tuple[Push, Outcome]]:
+        final = [(self.pushes[position], Outcome.SENT) for position in self.pending]
+        self.pending = ()
+        return final
+
+    def give_up(self) -> list[tuple[Push, Outcome]]:
+        """What can be said of the pending pushes when nobody waits for the answer any longer."""
+        return self._finish(self.pending, self._last or [Outcome.UNAVAILABLE] * len(self.pushes))
+
+    def _finish(self, positions: Sequence[int], outcomes: Sequence[Outcome]) -> list[tuple[Push, Outcome]]:
+        """Outcomes told as they are, except that 'not delivered' is not said of a push that an earlier attempt lost."""
+        self.pending = ()
+        return [
+            (
+                self.pushes[position],
+                Outcome.UNKNOWN if position in self._doubts and outcomes[position] in RETRYABLE else outcomes[position],
+            )
+            for position in positions
+        ]

@@ -1,0 +1,1 @@
+"""The status service: the fleet's health and figures over HTTP."""

@@ -1,0 +1,101 @@
+"""The status service's WSGI application: paths in, JSON out (docs/operations.md, section Status service)."""
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import gevent
+import ujson
+from geventwebsocket.exceptions import WebSocketError
+
+from services.status.figures import Figures
+from shared.errors import SenderError
+
+Environ = dict[str, Any]
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+Answer = tuple[HTTPStatus, dict[str, Any]]
+
+#: Period (seconds) of /live.
+PERIOD_S = 1.0
+
+
+class Application:
+    """GET /health/live, /health/ready and /stats; WebSocket /live. `not_ready` may block and runs in a thread."""
+
+    def __init__(self, figures: Figures, not_ready: Callable[[], list[str]]) -> None:
+        self._figures = figures
+        self._not_ready = not_ready
+        self._answers = {"/health/live": self._live, "/health/ready": self._ready, "/stats": self._stats}
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if "wsgi.websocket" in environ:
+            if environ["PATH_INFO"] == "/live" and is_same_origin(environ):
+                self._feed(environ["wsgi.websocket"])
+            return []
+        status, body = self._answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        content = ujson.dumps(body).encode() + b"\n"
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+        start_response(f"{status.value} {status.phrase}", [*headers, ("Cache-Control", "no-store")])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
+
+    def _answer(self, method: str, path: str) -> Answer:
+        answer = self._answers.get(path)
+        if path == "/live":
+            return HTTPStatus.UPGRADE_REQUIRED, {"error": "/live is a WebSocket"}
+        if answer is None:
+            return HTTPStatus.NOT_FOUND, {"error": "no such path", "paths": [*self._answers, "/live"]}
+        if method not in ("GET", "HEAD"):
+            return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET and HEAD"}
+        return answer()
+
+    def _live(self) -> Answer:
+        return HTTPStatus.OK, {"status": "live"}
+
+    def _ready(self) -> Answer:
+        lines = gevent.get_hub().threadpool.apply(self._not_ready)
+        if lines:
+            return HTTPStatus.SERVICE_UNAVAILABLE, {"status": "not ready", "waiting_for": lines}
+        return HTTPStatus.OK, {"status": "ready"}
+
+    def _stats(self) -> Answer:
+        try:
+            return HTTPStatus.OK, self._figures.latest()
+        except SenderError as error:
+            return HTTPStatus.SERVICE_UNAVAILABLE, failure(error)
+
+    def _feed(self, websocket: Any) -> None:
+        """Figures once a second until the watcher goes; an `error` in their place while the router is silent."""
+        closed = gevent.spawn(_read_until_closed, websocket)
+        try:
+            while not closed.ready():
+                _, body = self._stats()
+                websocket.send(ujson.dumps(body))
+                closed.join(PERIOD_S)
+        except (WebSocketError, OSError):
+            pass
+        finally:
+            closed.kill()
+
+
+def is_same_origin(environ: Environ) -> bool:
+    """Whether a WebSocket was opened by no browser, or by a page of this very server; others may not look in."""
+    origin = environ.get("HTTP_ORIGIN")
+    return origin is None or urlsplit(origin).netloc == environ.get("HTTP_HOST")
+
+
+def failure(error: SenderError) -> dict[str, Any]:
+    """Body that stands for figures that could not be had."""
+    return {"error": error.code, "message": error.message}
+
+
+def _read_until_closed(websocket: Any) -> None:
+    """Watchers have nothing to say; reading answers pings and sees the end."""
+    while True:
+        try:
+            if websocket.receive() is None:
+                return
+        except TimeoutError:
+            continue
+        except (WebSocketError, OSError):
+            return

@@ -1,0 +1,63 @@
+"""Whether a fleet is ready: each of its processes is asked something that only a working one answers."""
+
+import http.client
+import ipaddress
+
+from services.sender import Sender
+from shared import places
+from shared.errors import SenderError
+from shared.settings import Settings
+
+#: How long (seconds) one process may take to answer.
+ANSWER_S = 1.0
+
+
+def not_ready(settings: Settings, *, status: bool = True) -> list[str]:
+    """What does not answer yet, one line each; empty when the fleet is ready. `status`: ask the status service too."""
+    lines = [*_router_and_ring(settings), *_client_port(settings)]
+    if status and not answers_ok(reachable(settings.host), settings.api_port, "/health/live"):
+        lines.append(f"status service: no answer on port {settings.api_port}")
+    return lines
+
+
+def _router_and_ring(settings: Settings) -> list[str]:
+    sender = Sender(reachable_endpoint(settings), give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
+    try:
+        live = len(sender.stat()["live"])
+    except SenderError as error:
+        return [f"router: {error.message}"]
+    finally:
+        sender.close(0)
+    return [f"workers: {live} of {settings.workers} are in the ring"] if live < settings.workers else []
+
+
+def _client_port(settings: Settings) -> list[str]:
+    if answers_ok(reachable(settings.host), settings.client_port, "/health"):
+        return []
+    return [f"gateway: no answer on port {settings.client_port}"]
+
+
+def answers_ok(host: str, port: int, path: str) -> bool:
+    """Whether a GET is answered with 200 in time."""
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def reachable(host: str) -> str:
+    """An address at which this machine reaches what listens on `host`."""
+    if host in ("", "localhost"):
+        return "127.0.0.1"
+    address = ipaddress.ip_address(host)
+    return ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else host
+
+
+def reachable_endpoint(settings: Settings) -> str:
+    """The router's sender endpoint, as a sender on this machine connects to it."""
+    listened_on, host = settings.senders_listen_on, reachable(settings.senders_listen_on)
+    return places.sender_endpoint(settings).replace(listened_on, host)

@@ -1,0 +1,75 @@
+"""Shell of the status service: gevent.pywsgi with gevent-websocket."""
+
+import errno
+import logging
+import os
+import signal
+import socket
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIServer
+from geventwebsocket.handler import WebSocketHandler
+
+from services.sender.gevent import Sender
+from services.status.application import Application
+from services.status.figures import Figures
+from services.status.readiness import ANSWER_S, not_ready, reachable_endpoint
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Watchers and requests at a time; further ones wait to be accepted.
+CONNECTIONS_MAX = 256
+#: Longest silence (seconds) within a request, and longest wait for a watcher that does not read.
+SILENCE_S = 10.0
+
+
+class Server(WSGIServer):
+    """pywsgi with a time limit on its sockets."""
+
+    def handle(self, sock: Any, address: Any) -> None:
+        sock.settimeout(SILENCE_S)
+        super().handle(sock, address)
+
+
+def serve(settings: Settings) -> int:
+    """Answer until SIGTERM or SIGINT; the exit status. Raises SettingsError (`api_port`) if the port is taken."""
+    listener = open_listener(settings)
+    sender = Sender(reachable_endpoint(settings), name="status", give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
+    application = Application(Figures(sender.stat), partial(not_ready, settings, status=False))
+    server = Server(
+        listener,
+        application,
+        handler_class=WebSocketHandler,
+        spawn=Pool(CONNECTIONS_MAX),
+        log=None,
+        error_log=logger,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, gevent.spawn, server.stop, 1)
+    logger.info("listening on %s port %d", settings.host, settings.api_port)
+    server.serve_forever()
+    sender.close(0)
+    return 0
+
+
+def open_listener(settings: Settings) -> socket.socket:
+    """The listening socket, non-blocking. Raises SettingsError."""
+    host, port = "127.0.0.1" if settings.host == "localhost" else settings.host, settings.api_port
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        taken = error.errno == errno.EADDRINUSE
+        reason = "is in use by another process" if taken else f"({os.strerror(error.errno or 0).lower()})"
+        raise SettingsError("api_port", f"{where} {reason}") from None
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,202 @@
+"""Bus messages between routers and workers, as lists of frames (docs/architecture.md, section The bus).
+
+The first frame names kind and version. Control messages carry one JSON object, whose unknown
+fields a reader passes over; the two that carry volume, PUSHES1 and OUTCOMES1, are packed.
+"""
+
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from struct import error as StructError
+from typing import Any, NamedTuple
+
+import ujson
+
+from shared.errors import BusError
+from shared.rings import Epoch
+
+# worker -> router
+READY1 = b"READY1"  # JSON: worker, incarnation, pid, hand_over, leaving, version
+BEAT1 = b"BEAT1"  # JSON: the worker's figures, once a second
+BYE1 = b"BYE1"  # JSON: this worker leaves the ring, or (gone: true) has given all its clients away
+OUTCOMES1 = b"OUTCOMES1"  # batch u64 · one byte per push, in the batch's order
+LATE1 = b"LATE1"  # batch u64 · (u32 index, u8 outcome)...: pushes answered HELD before
+COUNTS1 = b"COUNTS1"  # fan-out u64 · JSON: what became of a push to all
+REPLY1 = b"REPLY1"  # call u64 · JSON
+# router -> worker
+PUSHES1 = b"PUSHES1"  # header · segments · index · data
+ALL1 = b"ALL1"  # header · one segment · payload
+RING1 = b"RING1"  # JSON: epoch, live, leaving; also the fence behind the older ring's last push
+CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
+WHO1 = b"WHO1"  # say READY1 again
+
+#: In OUTCOMES1: not known yet, LATE1 follows.
+HELD = 255
+
+_HEADER = Struct(">QIQ")  # epoch (start ms, counter), number of the batch or fan-out
+_NUMBER = Struct(">Q")
+_SEGMENT = Struct(">HB16sBB")  # pushes, flags, id prefix, signal, sub_signal
+ENTRY = Struct(">HIH")  # token bytes, payload bytes, position in the sender's request
+_LATE = Struct(">IB")
+
+#: Segment flag: the request had an `id`, so a copy may come; the holder remembers these pushes.
+REPEATABLE = 1
+
+
+class Segment(NamedTuple):
+    """Consecutive pushes of a batch that came with one request."""
+
+    pushes: int
+    flags: int
+    id_prefix: bytes  # 16 bytes
+    signal: int
+    sub_signal: int
+
+
+class Batch(NamedTuple):
+    """A decoded PUSHES1. `entries` holds packed ENTRYs, `data` token and payload of each end to end."""
+
+    epoch: Epoch
+    number: int
+    segments: list[Segment]
+    entries: bytes
+    data: bytes
+
+
+def encode_batch(
+    epoch: Epoch, number: int, segments: Sequence[Segment], index: Sequence[bytes], data: Sequence[bytes]
+) -> list[bytes]:
+    """PUSHES1. `index` holds packed ENTRYs, `data` token + payload for each, in the same order."""
+    return [
+        PUSHES1,
+        _HEADER.pack(*epoch, number),
+        b"".join([_SEGMENT.pack(*segment) for segment in segments]),
+        b"".join(index),
+        b"".join(data),
+    ]
+
+
+def decode_batch(frames: Sequence[bytes]) -> Batch:
+    """A PUSHES1. Raises BusError if the lengths do not agree."""
+    try:
+        _, header, packed_segments, index, data = frames
+        started, counter, number = _HEADER.unpack(header)
+        segments = [Segment._make(fields) for fields in _SEGMENT.iter_unpack(packed_segments)]
+    except (ValueError, StructError) as error:
+        raise BusError(f"malformed PUSHES1: {error}") from None
+    if len(index) != ENTRY.size * sum(segment.pushes for segment in segments):
+        raise BusError(f"PUSHES1 index of {len(index)} bytes does not fit its segments")
+    return Batch(Epoch(started, counter), number, segments, index, data)
+
+
+def unpack_entries(batch: Batch) -> Iterator[tuple[int, int, int]]:
+    """(token bytes, payload bytes, position) of each push of a batch."""
+    return ENTRY.iter_unpack(batch.entries)
+
+
+class FanOut(NamedTuple):
+    """A decoded ALL1: one payload for every client of the worker."""
+
+    epoch: Epoch
+    number: int
+    segment: Segment
+    payload: bytes
+
+
+def encode_fan_out(epoch: Epoch, number: int, segment: Segment, payload: bytes) -> list[bytes]:
+    """ALL1."""
+    return [ALL1, _HEADER.pack(*epoch, number), _SEGMENT.pack(*segment), payload]
+
+
+def decode_fan_out(frames: Sequence[bytes]) -> FanOut:
+    """An ALL1. Raises BusError."""
+    try:
+        _, header, segment, payload = frames
+        started, counter, number = _HEADER.unpack(header)
+        return FanOut(Epoch(started, counter), number, Segment._make(_SEGMENT.unpack(segment)), payload)
+    except (ValueError, StructError) as error:
+        raise BusError(f"malformed ALL1: {error}") from None
+
+
+def encode_outcomes(number: int, outcomes: bytes | bytearray) -> list[bytes]:
+    """OUTCOMES1: one byte per push of batch `number`; HELD where LATE1 will follow."""
+    return [OUTCOMES1, _NUMBER.pack(number), bytes(outcomes)]
+
+
+def decode_outcomes(frames: Sequence[bytes]) -> tuple[int, bytes]:
+    """(batch number, outcome bytes) of an OUTCOMES1. Raises BusError."""
+    try:
+        _, number, outcomes = frames
+        return _NUMBER.unpack(number)[0], outcomes
+    except (ValueError, StructError) as error:
+        raise BusError(f"malformed OUTCOMES1: {error}") from None
+
+
+def encode_late(number: int, late: Sequence[tuple[int, int]]) -> list[bytes]:
+    """LATE1: (index in the batch, outcome) of pushes that were answered HELD."""
+    return [LATE1, _NUMBER.pack(number), b"".join([_LATE.pack(*pair) for pair in late])]
+
+
+def decode_late(frames: Sequence[bytes]) -> tuple[int, list[tuple[int, int]]]:
+    """(batch number, [(index, outcome)]) of a LATE1. Raises BusError."""
+    try:
+        _, number, late = frames
+        return _NUMBER.unpack(number)[0], list(_LATE.iter_unpack(late))
+    except (ValueError, StructError) as error:
+        raise BusError(f"malformed LATE1: {error}") from None
+
+
+def encode_control(kind: bytes, body: dict[str, Any]) -> list[bytes]:
+    """READY1, BEAT1, BYE1, RING1 or WHO1 with its JSON object."""
+    return [kind, ujson.dumps(body).encode()]
+
+
+def decode_control(frames: Sequence[bytes]) -> dict[str, Any]:
+    """The JSON object of a control message. Raises BusError."""
+    try:
+        _, body = frames
+        decoded = ujson.loads(body)
+    except (ValueError, TypeError) as error:
+        raise BusError(f"malformed control message: {error}") from None
+    if not isinstance(decoded, dict):
+        raise BusError("control message is not an object")
+    return decoded
+
+
+def encode_numbered(kind: bytes, number: int, body: dict[str, Any]) -> list[bytes]:
+    """CALL1, REPLY1 or COUNTS1: a number and a JSON object."""
+    return [kind, _NUMBER.pack(number), ujson.dumps(body).encode()]
+
+
+def decode_numbered(frames: Sequence[bytes]) -> tuple[int, dict[str, Any]]:
+    """(number, JSON object) of CALL1, REPLY1 or COUNTS1. Raises BusError."""
+    try:
+        _, number, body = frames
+        decoded = ujson.loads(body)
+        if not isinstance(decoded, dict):
+            raise BusError("numbered message without an object")
+        return _NUMBER.unpack(number)[0], decoded
+    except (ValueError, TypeError, StructError) as error:
+        raise BusError(f"malformed numbered message: {error}") from None
+
+
+class RingNews(NamedTuple):
+    """A decoded RING1. `live` owns slots; `leaving` still hands its clients over; both map worker to socket path."""
+
+    epoch: Epoch
+    live: dict[str, str]
+    leaving: dict[str, str]
+
+
+def encode_ring(news: RingNews) -> list[bytes]:
+    """RING1."""
+    return encode_control(RING1, {"epoch": list(news.epoch), "live": news.live, "leaving": news.leaving})
+
+
+def decode_ring(frames: Sequence[bytes]) -> RingNews:
+    """A RING1. Raises BusError."""
+    body = decode_control(frames)
+    try:
+        started, counter = body["epoch"]
+        return RingNews(Epoch(int(started), int(counter)), dict(body["live"]), dict(body["leaving"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BusError(f"malformed RING1: {error}") from None

@@ -1,0 +1,225 @@
+"""Every setting of every process, declared once: name, type, default, unit, bounds, help.
+
+Sources, later ones win: defaults, the TOML file that `PUSH_CONFIG` names, `PUSH_<NAME>` variables.
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from shared.errors import SettingsError
+
+PREFIX = "PUSH_"
+CONFIG_KEY = "PUSH_CONFIG"
+
+
+def _text(default: str, text: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+def _whole(default: int, text: str, least: int, most: int) -> Any:
+    return field(default=default, metadata={"help": text, "least": least, "most": most})
+
+
+def _flag(default: bool, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked settings. Names end in their unit: `_s` seconds, `_ms` milliseconds, `_bytes`."""
+
+    # where
+    host: str = _text("127.0.0.1", "address to listen on, for clients and (unless sender_host says else) senders")
+    host_name: str = _text("", "the `host` of worker names; empty: the machine's name")
+    data_dir: str = _text("./var", "directory for sockets, logs and state; one per fleet")
+    client_port: int = _whole(6789, "TCP port for clients of every protocol", 1, 65535)
+    sender_port: int = _whole(6700, "TCP port of the router's sender endpoint", 1, 65535)
+    sender_host: str = _text("", "address of the sender endpoint; empty: host")
+    api_port: int = _whole(8080, "TCP port of the HTTP status service", 1, 65535)
+    workers: int = _whole(2, "gateway workers on this host", 1, 1024)
+    bus_connect: str = _text("", "ZeroMQ endpoint workers connect to; empty: the router's own, below data_dir")
+    log_level: str = _text("INFO", "least level that is logged", ("DEBUG", "INFO", "WARNING", "ERROR"))
+    # clients: limits
+    body_limit_bytes: int = _whole(1 << 20, "largest packet body or message, also inflated", 1024, 1 << 28)
+    out_buffer_bytes: int = _whole(1 << 20, "most unsent output kept for one client", 4096, 1 << 28)
+    slow_consumer_s: int = _whole(5, "how long a client may keep its out-buffer full before it is closed", 0, 3600)
+    hello_timeout_s: int = _whole(10, "deadline for a connection's first whole packet or message", 1, 600)
+    heartbeat_min_s: int = _whole(10, "shortest heartbeat deadline", 1, 86400)
+    heartbeat_max_s: int = _whole(600, "longest heartbeat deadline, and the one before an interval is said", 1, 86400)
+    client_bytes_per_s: int = _whole(2 << 20, "input accepted from one client per second", 1024, 1 << 30)
+    client_packets_per_s: int = _whole(1000, "packets or messages accepted from one client per second", 1, 10**6)
+    unacknowledged_max: int = _whole(64, "pushes to one client that may await its acknowledgement", 1, 65535)
+    heartbeat_texts: str = _text("心跳内容,ping", "bare WebSocket texts that count as heartbeat, comma-separated")
+    permessage_deflate: bool = _flag(True, "offer permessage-deflate (RFC 7692) to WebSocket clients")
+    deflate_min_bytes: int = _whole(256, "messages shorter than this are sent uncompressed", 0, 1 << 28)
+    websocket_origins: str = _text("", "permitted Origin values, comma-separated; empty: any")
+    trusted_proxies: str = _text("", "networks whose PROXY protocol headers are believed, comma-separated")
+    nginx_socket_group: str = _text("", "group that may connect to the nginx sockets; empty: the user's own")
+    # clients: who may do what
+    open_subscribe: str = _text(
+        "auto", "let SUB name a uid without login; auto: only on loopback", ("auto", "yes", "no")
+    )
+    auth_required: bool = _flag(False, "SUB needs a credential (AUTH) first")
+    auth_keys_file: str = _text("", "JSON list of {kid, alg: HS256 or EdDSA, key} that verify credentials")
+    auth_audience: str = _text("push-gateway", "`aud` that a credential must name")
+    # moving
+    held_pushes_max: int = _whole(10_000, "pushes a worker holds for clients that are on their way to it", 1, 10**6)
+    held_bytes_max: int = _whole(32 << 20, "bytes of the same", 1024, 1 << 32)
+    move_timeout_s: int = _whole(10, "longest wait for clients that are on their way", 1, 600)
+    drain_timeout_s: int = _whole(30, "longest time a leaving worker takes to hand its clients over", 1, 3600)
+    retry_after_ms: int = _whole(
+        5000, "window over which disconnected clients are told to spread their return", 0, 10**7
+    )
+    # router
+    max_frame_bytes: int = _whole(
+        16 << 20, "largest frame a sender may send; a larger one ends its connection", 1 << 16, 1 << 30
+    )
+    max_targets: int = _whole(10_000, "targets in one request", 1, 65_535)
+    pending_requests_max: int = _whole(10_000, "unanswered requests in the router; over it: FAIL1 overloaded", 1, 10**7)
+    pending_bytes_max: int = _whole(64 << 20, "bytes of unanswered requests in the router", 1 << 16, 1 << 40)
+    bus_window_batches: int = _whole(8, "batches under way to one worker; the rest waits and is coalesced", 1, 1000)
+    worker_heartbeat_ms: int = _whole(1000, "period of the workers' heartbeat to the router", 50, 60_000)
+    worker_timeout_ms: int = _whole(5000, "silence after which the router drops a worker from the ring", 200, 600_000)
+    ring_settle_ms: int = _whole(1000, "how long a new router gathers workers before the first ring", 0, 60_000)
+    repeat_window_s: int = _whole(600, "how long a finished request's `id` is remembered", 1, 86400)
+    repeat_window_requests: int = _whole(4096, "finished requests remembered per sender name", 1, 10**6)
+    overload_hold_s: int = _whole(10, "how long go-back-N lasts when the refused request does not come again", 1, 600)
+    router_memory_bytes: int = _whole(
+        1 << 30, "resident memory over which the router reopens its sender endpoint", 1 << 26, 1 << 44
+    )
+    # keys
+    curve_server_key_file: str = _text("", "this router's CURVE key pair (pushctl keygen makes one)")
+    curve_permitted_file: str = _text("", "JSON {public key: [scopes]} of peers that may connect")
+
+    @property
+    def senders_listen_on(self) -> str:
+        return self.sender_host or self.host
+
+
+_FIELDS: dict[str, Field[Any]] = {entry.name: entry for entry in fields(Settings)}
+
+
+def load(environ: Mapping[str, str], file_text: str = "", machine_name: str = "localhost") -> Settings:
+    """Settings out of a TOML text and PUSH_* variables. Raises SettingsError that names the key."""
+    values: dict[str, Any] = {}
+    for key, value in _parse_file(file_text).items():
+        if key not in _FIELDS:
+            raise SettingsError(key, "unknown setting")
+        values[key] = _checked(key, value)
+    for key, text in environ.items():
+        if key.startswith(PREFIX) and key != CONFIG_KEY:
+            name = key.removeprefix(PREFIX).lower()
+            if name not in _FIELDS or key != key.upper():
+                raise SettingsError(key, "unknown setting")
+            values[name] = _checked(name, _from_text(name, text), said=key)
+    values["host_name"] = values.get("host_name") or machine_name
+    settings = Settings(**values)
+    _check_together(settings)
+    return settings
+
+
+def _parse_file(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(CONFIG_KEY, f"not TOML: {error}") from None
+
+
+def _from_text(name: str, text: str) -> Any:
+    kind: type = type(_FIELDS[name].default)
+    if kind is bool:
+        values = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
+        return values.get(text.lower(), text)
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _checked(name: str, value: Any, said: str = "") -> Any:
+    entry, said = _FIELDS[name], said or name
+    kind = type(entry.default)
+    if type(value) is not kind:
+        raise SettingsError(said, f"{value!r} is not {_KIND_NAMES[kind]}")
+    if kind is int and not entry.metadata["least"] <= value <= entry.metadata["most"]:
+        raise SettingsError(said, f"{value} is not from {entry.metadata['least']} to {entry.metadata['most']}")
+    if entry.metadata.get("choices") and value not in entry.metadata["choices"]:
+        raise SettingsError(said, f"{value!r} is none of {', '.join(entry.metadata['choices'])}")
+    return value
+
+
+_KIND_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
+
+
+def _check_together(settings: Settings) -> None:
+    """Bounds that concern more than one setting, or the form of a text."""
+    _check_address("host", settings.host)
+    if settings.sender_host:
+        _check_address("sender_host", settings.sender_host)
+    if not settings.host_name.isprintable() or "/" in settings.host_name or len(settings.host_name.encode()) > 200:
+        raise SettingsError("host_name", f"{settings.host_name[:64]!r} is not a host name")
+    if settings.heartbeat_min_s > settings.heartbeat_max_s:
+        raise SettingsError(
+            "heartbeat_min_s", f"{settings.heartbeat_min_s} exceeds heartbeat_max_s {settings.heartbeat_max_s}"
+        )
+    if settings.worker_timeout_ms < 2 * settings.worker_heartbeat_ms:
+        raise SettingsError(
+            "worker_timeout_ms",
+            f"{settings.worker_timeout_ms} is less than two heartbeats of {settings.worker_heartbeat_ms}",
+        )
+    if len({settings.client_port, settings.sender_port, settings.api_port}) < 3:
+        raise SettingsError("client_port", "client_port, sender_port and api_port must differ")
+    if settings.auth_required and not settings.auth_keys_file:
+        raise SettingsError("auth_required", "needs auth_keys_file")
+    for network in split(settings.trusted_proxies):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise SettingsError("trusted_proxies", str(error)) from None
+
+
+def _check_address(key: str, address: str) -> None:
+    if address == "localhost":
+        return
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise SettingsError(key, f"{address[:64]!r} is not an IP address") from None
+
+
+def split(text: str) -> list[str]:
+    """The non-empty parts of a comma-separated setting."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address (`localhost`, 127.0.0.0/8, ::1)."""
+    return address == "localhost" or ipaddress.ip_address(address).is_loopback
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(name, default, help with bounds) of every setting, in the order declared."""
+    return [(entry.name, str(entry.default), _help(entry)) for entry in _FIELDS.values()]
+
+
+def _help(entry: Field[Any]) -> str:
+    text = str(entry.metadata["help"])
+    if "least" in entry.metadata:
+        return f"{text} ({entry.metadata['least']}..{entry.metadata['most']})"
+    if entry.metadata.get("choices"):
+        return f"{text} ({', '.join(entry.metadata['choices'])})"
+    return text

@@ -1,0 +1,252 @@
+"""A real fleet for a test: router, workers with their guardians and, if wanted, the status service.
+
+Started without supervisord, which is quicker and leaves each process to the test.
+"""
+
+import http.client
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from shared import places
+from shared.settings import Settings, load
+from tests.clients.senders import RawSender
+from tests.fleet.ports import free_ports
+from tests.fleet.processes import DEADLINE_S, Started, children_of, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_ENTRIES = {
+    "router": ("router.main", []),
+    "gateway": ("gateway.launch", []),
+    "status": ("services.main", ["status"]),
+}
+
+
+class Fleet:
+    """Processes, ports and data directory of one fleet.
+
+    `settings` override defaults by keyword: `Fleet(workers=8, hello_timeout_s=1)`. With `bus_connect=...` the
+    workers talk to a proxy of the test. Use as a context manager, or call start() and stop().
+    """
+
+    def __init__(self, *, status: bool = False, **settings: Any) -> None:
+        self.has_status = status
+        self.directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+        client_port, sender_port, api_port = free_ports(3)
+        ports = {"client_port": client_port, "sender_port": sender_port, "api_port": api_port}
+        chosen = {"data_dir": str(self.directory / "var"), "host_name": "here", **ports, **settings}
+        self.environ = {key: value for key, value in os.environ.items() if not key.startswith("PUSH_")}
+        self.environ |= {f"PUSH_{name.upper()}": str(value) for name, value in chosen.items()}
+        self.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self.settings: Settings = load(self.environ)
+        self.processes: dict[str, Started] = {}
+        self._retired: list[Started] = []
+
+    # where
+
+    @property
+    def endpoint(self) -> str:
+        """ZeroMQ endpoint for senders."""
+        return places.sender_endpoint(self.settings)
+
+    @property
+    def host(self) -> str:
+        return self.settings.host
+
+    @property
+    def client_port(self) -> int:
+        return self.settings.client_port
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) for clients."""
+        return self.host, self.client_port
+
+    @property
+    def api_port(self) -> int:
+        return self.settings.api_port
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.settings.data_dir)
+
+    # life
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+            self.wait_ready()
+        except BaseException:
+            print(self.logs())
+            self.kill()
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Everything, without waiting."""
+        self.start_router()
+        for index in range(self.settings.workers):
+            self.start_worker(index)
+        if self.has_status:
+            self._start("status", "status")
+
+    def start_router(self) -> Started:
+        return self._start("router", "router")
+
+    def start_worker(self, index: int, **settings: Any) -> Started:
+        """Guardian and worker `index`; `settings` are this worker's alone."""
+        environ = {f"PUSH_{name.upper()}": str(value) for name, value in settings.items()}
+        return self._start(f"gateway-{index}", "gateway", "--index", str(index), **environ)
+
+    def _start(self, name: str, kind: str, *arguments: str, **environ: str) -> Started:
+        if name in self.processes:
+            self._retired.append(self.processes[name])
+        module, first = _ENTRIES[kind]
+        code = f"import sys; from {module} import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, *first, *arguments]
+        log = self.directory / f"{name}.log"
+        self.processes[name] = started = Started(name, command, self.environ | environ, log, self.directory)
+        return started
+
+    def guardian_pid(self, index: int) -> int:
+        return self.processes[f"gateway-{index}"].pid
+
+    def worker_pid(self, index: int) -> int:
+        """Pid of the worker process itself, the guardian's child; 0 if there is none now."""
+        children = children_of(self.guardian_pid(index))
+        return children[0] if children else 0
+
+    def router_pid(self) -> int:
+        return self.processes["router"].pid
+
+    def stop_worker(self, index: int, number: signal.Signals = signal.SIGTERM, seconds: float = DEADLINE_S) -> int:
+        """Drain worker `index` (SIGINT: stop it at once); the guardian's exit status."""
+        process = self.processes[f"gateway-{index}"]
+        process.send(number)
+        return process.wait(seconds)
+
+    def kill_worker(self, index: int) -> int:
+        """SIGKILL to the worker alone (its guardian starts it again); the pid that died."""
+        pid = self.worker_pid(index)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.worker_pid(index) != pid, f"worker {index} dead")
+        return pid
+
+    def stop_router(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the router; its exit status."""
+        process = self.processes["router"]
+        process.send(number)
+        return process.wait()
+
+    # state
+
+    def wait_ready(self, workers: int | None = None, seconds: float = DEADLINE_S) -> None:
+        """Until the router has `workers` (default: as many as run) live and everything else answers."""
+        deadline = time.monotonic() + seconds
+        while missing := self.missing(workers):
+            for process in self.processes.values():
+                if process.popen.poll() not in (None, 0):
+                    raise RuntimeError(f"{process.name} exited with status {process.popen.returncode}:\n{process.log}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not ready after {seconds} s: {missing}\n{self.logs()}")
+            time.sleep(0.02)
+
+    def missing(self, workers: int | None = None) -> str:
+        """What does not answer yet; empty when the fleet is ready."""
+        running = [name for name, process in self.processes.items() if process.running]
+        wanted = sum(name.startswith("gateway-") for name in running) if workers is None else workers
+        try:
+            live = len(self.live_workers())
+        except TimeoutError:
+            return "the router does not answer"
+        if live != wanted:
+            return f"{live} of {wanted} workers are live"
+        if wanted and not http_answers(self.host, self.client_port, "/health"):
+            return "no worker answers on the client port"
+        if self.has_status and not http_answers(self.host, self.api_port, "/health/ready"):
+            return "the status service does not answer"
+        return ""
+
+    def live_workers(self) -> list[str]:
+        """Names of the workers in the ring, as the router sees it."""
+        return sorted(self.stat()["live"])
+
+    def stat(self, seconds: float = 1.0) -> dict[str, Any]:
+        """STAT1. Raises TimeoutError."""
+        with RawSender(self.endpoint, deadline=seconds) as sender:
+            return sender.stat()
+
+    def log(self, name: str) -> str:
+        """Output of `router`, `gateway-0`, ..., `status`, over all its starts."""
+        return self.processes[name].log
+
+    def logs(self, lines: int = 60) -> str:
+        """The end of every log, for a failed test's report."""
+        parts = []
+        for path in sorted(self.directory.glob("*.log")):
+            parts.append(f"--- {path.name}")
+            parts += path.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(parts)
+
+    # end
+
+    def stop(self) -> None:
+        """End everything at once. Raises AssertionError if a process stays or any log has a traceback."""
+        guardians = [process for name, process in self.processes.items() if name.startswith("gateway-")]
+        others = [process for process in self.processes.values() if process not in guardians]
+        late = _end(guardians, signal.SIGINT) + _end(others, signal.SIGTERM)
+        faults = [f"{name} did not stop" for name in late] + self.kill()
+        tracebacks = [
+            path.name for path in self.directory.glob("*.log") if "Traceback" in path.read_text(errors="replace")
+        ]
+        faults += [f"{name} has a traceback" for name in sorted(tracebacks)]
+        report = self.logs() if faults else ""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        assert not faults, f"{', '.join(faults)}\n{report}"
+
+    def kill(self) -> list[str]:
+        """SIGKILL to whatever is left of this fleet; what that was. The directory stays."""
+        faults = []
+        for process in [*self._retired, *self.processes.values()]:
+            if left := process.kill():
+                faults.append(f"{process.name} left {left} behind")
+        return faults
+
+
+def _end(processes: list[Started], number: signal.Signals, seconds: float = 8.0) -> list[str]:
+    """Signal all, wait for all; names of those that stay."""
+    for process in processes:
+        process.send(number)
+    late = []
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        try:
+            process.wait(max(0.01, deadline - time.monotonic()))
+        except TimeoutError:
+            late.append(process.name)
+    return late
+
+
+def http_answers(host: str, port: int, path: str, seconds: float = 1.0) -> bool:
+    """Whether a GET is answered 200."""
+    connection = http.client.HTTPConnection(host, port, timeout=seconds)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,22 @@
+"""Free TCP ports for servers of tests."""
+
+import random
+import socket
+
+#: Below the range that the kernel gives to outgoing connections, of which some tests have 10,000.
+_RANGE = range(10_000, 32_000)
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` different ports that nobody listens on now."""
+    found: list[int] = []
+    for port in random.sample(_RANGE, len(_RANGE)):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("no free port")
