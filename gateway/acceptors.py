@@ -47,6 +47,11 @@ class Acceptor:
             watcher.stop()
         self._listeners.clear()
 
+    def sweep(self) -> None:
+        """Accept what is in the queues now."""
+        for listener, proxied, _ in self._listeners:
+            self._accept(listener, proxied)
+
     def _accept(self, listener: socket.socket, proxied: bool) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             if self._clients.table.count >= self._most:

@@ -87,8 +87,11 @@ class ClientLoop:
         """Call when the present turn of the hub is over."""
         self._loop.run_callback(self.guarded, callback, *arguments)
 
-    def later(self, seconds: float, callback: Callable[..., None]) -> None:
-        """Call after some time."""
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call after some time; 0: when the present turn is over."""
+        if not seconds:
+            self.soon(callback)
+            return
         timer = self._loop.timer(seconds)
         timer.start(self._fire, timer, callback)
 

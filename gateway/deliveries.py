@@ -3,7 +3,7 @@
 import ujson
 
 from gateway.client_loop import ClientLoop
-from gateway.connections import SPECIAL, Connection, Granted
+from gateway.connections import SPECIAL, Connection, Granted, Protocol
 from gateway.encoders import Encoder
 from gateway.frames import FIN, Opcode, frame_header
 from gateway.held_pushes import HeldPush, HeldPushes
@@ -13,7 +13,7 @@ from shared.bus import ENTRY, HELD, REPEATABLE, Batch, Segment
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
 from shared.push_ids import push_id
-from shared.signals import Signal, SubSignal
+from shared.signals import V0_SIGNALS, Signal, SubSignal
 from shared.tokens import token_fault
 
 #: Outcomes after which a copy of the push would be a second delivery.
@@ -109,6 +109,8 @@ class Deliveries:
         """One push to one connection, with everything that it may have asked for; the outcome."""
         if len(payload) > self._payload_max:
             return Outcome.TOO_LARGE
+        if connection.protocol == Protocol.V0 and segment.signal not in V0_SIGNALS:
+            return Outcome.REFUSED
         if not segment.flags & REPEATABLE:
             return self._send(connection, segment, position, payload)
         key = segment.id_prefix + position.to_bytes(2, "big")

@@ -59,6 +59,7 @@ class HandOvers:
         self._number = 0
         self.moving = 0  # of those under way, the bound ones: MOVED waits for them
         self.moved: Callable[[str, Moved], None] = lambda peer, message: None
+        self.link_lost: Callable[[str], None] = lambda worker: None
 
     @property
     def count(self) -> int:
@@ -201,6 +202,7 @@ class HandOvers:
         for number in [number for number, (worker, _) in self._under_way.items() if worker == link.worker]:
             self._come_back(self._under_way.pop(number)[1])
         self._come_back(self._waiting.pop(link.worker, []))
+        self.link_lost(link.worker)
 
     def close(self) -> None:
         for link in self._links.values():

@@ -22,6 +22,8 @@ from shared.rings import NO_EPOCH
 #: Clients looked at, and clients under way, per turn of a move.
 _SCAN_PER_TURN = 500
 _UNDER_WAY_MAX = 400
+#: Pause of a scan that has as many clients under way as may be, and before a client that came back is given again.
+_BREATH_S, _RETRY_S = 0.002, 0.02
 
 #: Reports outcomes of pushes that were held.
 Late = Callable[[list[tuple[HeldPush, int]]], None]
@@ -52,6 +54,7 @@ class Landing:
         self._retry_after_ms = retry_after_ms
         self._hand_overs = HandOvers(clients, ownership, self)
         self._hand_overs.moved = self._moved
+        self._hand_overs.link_lost = self._link_lost
         self.receive, self.lost = self._hand_overs.receive, self._hand_overs.lost
         self.leaving = False
         self.late: Late = lambda outcomes: None
@@ -59,6 +62,7 @@ class Landing:
         self._waiting: dict[Connection, int] = {}  # BINDING without an owner to go to -> since (tick)
         self._last_binding = 0
         self._scan_at: int | None = None  # next descriptor to look at
+        self._scan_scheduled = False
         self._told = NO_EPOCH
         self._ring_tick = 0
         clients.each_tick(self._tick)
@@ -155,10 +159,13 @@ class Landing:
     def came_back(self, connection: Connection) -> None:
         """A client could not be given. It is held here again until it can be."""
         self._clients.adopt(connection, max(connection.deadline - self._clients.wheel.tick, 1))
+        if connection.state == State.BINDING:
+            self._waiting.setdefault(connection, self._clients.wheel.tick)
+            self._clients.later(_RETRY_S, lambda: self._retry(connection))
+            return
         if connection.state == State.BOUND:
             self._enter(connection, connection.token or b"")
-        elif connection.state == State.BINDING:
-            self._waiting.setdefault(connection, self._clients.wheel.tick)
+        self._start_scan(_RETRY_S)
 
     # --- moving
 
@@ -167,14 +174,23 @@ class Landing:
         self._ring_tick = self._clients.wheel.tick
         for connection in list(self._waiting):
             self._retry(connection)
-        if self._scan_at is None:
-            self._clients.soon(self._scan)
-        self._scan_at = 0
+        self._start_scan(0)
         if not self._ownership.awaited:
             self._settle()
 
+    def _start_scan(self, seconds: float) -> None:
+        """Look at every connection, from the first on; a scan under way begins anew."""
+        self._scan_at = 0
+        self._schedule_scan(seconds)
+
+    def _schedule_scan(self, seconds: float) -> None:
+        if not self._scan_scheduled:
+            self._scan_scheduled = True
+            self._clients.later(seconds, self._scan)
+
     def _scan(self) -> None:
-        """Look at some connections. The ring may change again meanwhile: then the scan begins anew."""
+        """Look at some connections, as many as may be under way."""
+        self._scan_scheduled = False
         if self._scan_at is None:
             return
         by_fd = self._clients.table.by_fd
@@ -189,10 +205,8 @@ class Landing:
         self._scan_at = end if end < len(by_fd) else None
         if self._scan_at is None:
             self._say_moved()
-        elif self._hand_overs.count < _UNDER_WAY_MAX:
-            self._clients.soon(self._scan)
         else:
-            self._clients.later(0.002, self._scan)
+            self._schedule_scan(0 if self._hand_overs.count < _UNDER_WAY_MAX else _BREATH_S)
 
     def _consider(self, connection: Connection) -> None:
         """Give a connection away if it is not ours under the present ring."""
@@ -207,10 +221,15 @@ class Landing:
         if self._scan_at is not None or self._told == self._ownership.epoch:
             return
         if self._hand_overs.moving:
-            self._clients.later(0.002, self._say_moved)
+            self._clients.later(_BREATH_S, self._say_moved)
             return
         self._told = self._ownership.epoch
         self._hand_overs.say_moved()
+
+    def _link_lost(self, worker: str) -> None:
+        """MOVED may have been lost with the link: say it again."""
+        if self._told == self._ownership.epoch and worker in self._ownership.live:
+            self._clients.later(_RETRY_S, self._hand_overs.say_moved)
 
     def _moved(self, peer: str, message: Moved) -> None:
         if self._ownership.moved(message.worker, message.epoch):
@@ -237,10 +256,8 @@ class Landing:
             else:
                 self._retry(connection)
         self._give_up_waiting(tick)
-        misplaced = self._scan_at is None and self._told == self._ownership.epoch and self.leaving
-        if misplaced and self._clients.table.count:
-            self._scan_at = 0
-            self._clients.soon(self._scan)
+        if self.leaving and self._scan_at is None and self._clients.table.count:
+            self._start_scan(0)
 
     def _retry(self, connection: Connection) -> None:
         if connection.fd >= 0 and connection.state == State.BINDING:

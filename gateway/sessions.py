@@ -136,6 +136,8 @@ class SessionRules:
             return self._refuse(connection, packet, 400, fault)
         if connection.state == State.BOUND:
             return self._subscribe_again(connection, packet, token, fields)
+        if token is None and connection.login and len(connection.login.tokens) == 1:
+            token = connection.login.tokens[0]
         refusal = self._may_bind(connection, token, fields)
         if refusal:
             return self._refuse(connection, packet, *refusal)
@@ -157,8 +159,8 @@ class SessionRules:
         if login is None:
             return (401, "a credential is required") if self._limits.auth_required else None
         if token is None and login.tokens:
-            return 403, "the credential names the tokens that may be bound"
-        if token is not None and login.tokens and token not in login.tokens:
+            return 403, "the credential names several tokens: say which"
+        if token is not None and token not in login.tokens:
             return 403, "the credential does not name this token"
         if fields.get("uid") not in (None, login.uid):
             return 403, "uid is not the credential's"

@@ -102,7 +102,7 @@ class Worker:
             frozenset(name.lower() for name in split(settings.websocket_origins)),
         )
         self._conversations.bind = self._landing.bind
-        self._conversations.healthy = lambda: bool(self._ownership.live)
+        self._conversations.healthy = lambda: self.name in self._ownership.live
         path = hand_over_path(settings, index)
         self._peers = PeerListener(path, self._landing.receive, self._landing.lost)
         self._bus = BusLink(
@@ -152,7 +152,6 @@ class Worker:
             return
         logger.info("worker %s leaves with %d connections", self.name, self._clients.table.count)
         self._landing.leaving = True
-        self._acceptor.stop()
         self._leave_by = self._clients.wheel.tick + self._settings.drain_timeout_s
         self._handlers.say_leaving()
         self._clients.later(0.01, self._leave_when_empty)
@@ -160,6 +159,9 @@ class Worker:
     def _leave_when_empty(self) -> None:
         """Go when all clients are with others; where there are no others, or in the end, tell them to return."""
         alone = self.name not in self._ownership.live and not self._ownership.live and self._ownership.known
+        if self._landing.empty:
+            # whoever has been waiting to be accepted still gets served
+            self._acceptor.sweep()
         if self._landing.empty:
             self._go()
         elif alone or not self._ownership.known or self._clients.wheel.tick >= self._leave_by:

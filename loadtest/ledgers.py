@@ -18,7 +18,7 @@ class _Account:
 
 
 class Ledger:
-    """Accounts by token. `clock` gives seconds, the same to sender and clients. `ending`: nothing more is to be pushed."""
+    """Accounts by token. `clock` gives seconds, the same to sender and clients. `ending`: no more pushes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -36,7 +36,6 @@ class Calls:
 
     def __init__(self, answers: Answers, membership: Membership, outbox: Outbox, counters: Counters) -> None:
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
-        self._owners: Sequence[str] = ()
         self._unrouted: dict[PendingCall, None] = {}
         self._under_way: dict[int, PendingCall] = {}
         self._last_number = membership.epoch.started_ms << 20
@@ -50,15 +49,15 @@ class Calls:
         else:
             self._unrouted[pending] = None
 
-    def change_ring(self, owners: Sequence[str]) -> None:
-        """Calls go by this ring from now on."""
-        self._owners = owners
+    def change_ring(self) -> None:
+        """There is a ring: start what waited for it."""
         unrouted, self._unrouted = self._unrouted, {}
         for pending in unrouted:
             self._start(pending)
 
     def _start(self, pending: PendingCall) -> None:
-        if not self._owners or self.stopping:
+        owners = self._membership.owners
+        if not owners or self.stopping:
             self._answers.fail(pending, RequestError("unavailable", "no worker is live"))
             return
         absent: Any = {"online": False} if pending.call == "find" else False
@@ -67,15 +66,12 @@ class Calls:
             if token_fault(token):
                 pending.answers[position] = absent
             else:
-                asked.setdefault(self._owners[slot_of(token)], []).append(position)
+                asked.setdefault(owners[slot_of(token)], []).append(position)
         for owner, positions in asked.items():
-            self._ask(pending, owner.encode(), positions)
+            self._ask(pending, self._membership.workers[owner.encode()], positions)
         self._finish_if_answered(pending)
 
-    def _ask(self, pending: PendingCall, identity: bytes, positions: list[int]) -> None:
-        worker = self._membership.workers.get(identity)
-        if worker is None:  # lost in this very turn
-            return
+    def _ask(self, pending: PendingCall, worker: Worker, positions: list[int]) -> None:
         self._last_number += 1
         self._counters["calls"] += 1
         self._under_way[self._last_number] = pending
@@ -83,7 +79,7 @@ class Calls:
         worker.calls.add(self._last_number)
         tokens = [pending.tokens[position].decode() for position in positions]
         body = {"call": pending.call, "tokens": tokens}
-        self._outbox.to_workers.append((identity, encode_numbered(CALL1, self._last_number, body)))
+        self._outbox.to_workers.append((worker.identity, encode_numbered(CALL1, self._last_number, body)))
 
     def reply(self, worker: Worker, frames: Sequence[bytes]) -> None:
         """REPLY1. Raises BusError; then its answers stay null."""

@@ -85,7 +85,16 @@ class FanOuts:
 
     def _finish(self, number: int, pending: PendingAll, now: float) -> None:
         del self._under_way[number]
-        self._answers.done(pending, bytes([outcome_of(pending.counts, pending.unknown_workers)]), _detail(pending), now)
+        nobody = not pending.workers
+        outcome = Outcome.UNAVAILABLE if nobody else outcome_of(pending.counts, pending.unknown_workers)
+        self._answers.done(pending, bytes([outcome]), _detail(pending), now)
+
+    def unsent(self, worker: Worker, number: int, now: float) -> None:
+        """ZeroMQ did not take the ALL1: this worker certainly does not have it."""
+        if number in worker.fan_outs:
+            worker.fan_outs.discard(number)
+            self._under_way[number].workers -= 1
+            self._answered(number, self._under_way[number], worker, known=True, now=now)
 
     def lost(self, worker: Worker, now: float) -> None:
         """This incarnation will not answer."""
@@ -111,7 +120,12 @@ class FanOuts:
 
 def outcome_of(counts: dict[str, int], unknown_workers: int) -> Outcome:
     """The one outcome of a push to all: the best that any client got; UNKNOWN before a failure, for it may be better."""
-    best = (("acked", Outcome.ACKED), ("sent", Outcome.SENT), ("stored", Outcome.STORED), ("buffered", Outcome.BUFFERED))
+    best = (
+        ("acked", Outcome.ACKED),
+        ("sent", Outcome.SENT),
+        ("stored", Outcome.STORED),
+        ("buffered", Outcome.BUFFERED),
+    )
     for key, outcome in best:
         if counts.get(key):
             return outcome

@@ -63,7 +63,12 @@ class Membership:
         self._beat_s = settings.worker_heartbeat_ms / 1000
         self._outbox = outbox
         self._next_look = now
-        self._last_look = now
+        self._owners: tuple[list[str], list[str]] = ([], [])  # of which live workers, owner of each slot
+
+    @property
+    def owners(self) -> list[str]:
+        """The owner of each slot by the last ring; empty: no worker is live."""
+        return self._owners[1]
 
     @property
     def live(self) -> list[Worker]:
@@ -158,17 +163,21 @@ class Membership:
         """Begin an epoch: tell every worker, and return the owner of each slot (empty: no worker is live)."""
         self.changed = False
         self.epoch = Epoch(self.epoch.started_ms, self.epoch.counter + 1)
-        live = [worker.name for worker in self.live]
+        live = sorted(worker.name for worker in self.live)
         for worker in self.workers.values():
             self.tell_ring(worker, now)
         self._outbox.notices.append(
-            f"ring {self.epoch.started_ms}.{self.epoch.counter} of {len(live)} workers: {', '.join(sorted(live)) or 'none'}"
+            f"ring {self.epoch.started_ms}.{self.epoch.counter} of {len(live)} workers: {', '.join(live) or 'none'}"
         )
-        return owners_of_slots(live)
+        if self._owners[0] != live:
+            self._owners = (live, owners_of_slots(live))
+        return self._owners[1]
 
     def tell_ring(self, worker: Worker, now: float) -> None:
         """RING1 to one worker."""
-        paths = {state: {w.name: w.hand_over for w in self.workers.values() if w.state is state} for state in WorkerState}
+        paths = {
+            state: {w.name: w.hand_over for w in self.workers.values() if w.state is state} for state in WorkerState
+        }
         news = RingNews(self.epoch, paths[WorkerState.LIVE], paths[WorkerState.LEAVING])
         self._outbox.to_workers.append((worker.identity, encode_ring(news)))
         worker.ring_told_at = now

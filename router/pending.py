@@ -48,12 +48,14 @@ class PendingPushes(Pending):
 
     __slots__ = ("count", "first", "parts", "remaining", "segment")
 
-    def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int, count: int) -> None:
+    def __init__(
+        self, desk: Desk, connection: Connection, request_id: bytes, size: int, segment: SegmentTail, count: int
+    ) -> None:
         super().__init__(desk, connection, request_id, size)
+        self.segment = segment
         self.count = count
         self.remaining = count
         self.parts: list[Part] = []
-        self.segment: SegmentTail = (0, b"", 0, 0)
         self.first: bytes | None = None  # a retry's: the outcomes known before it
 
 
@@ -62,10 +64,18 @@ class PendingAll(Pending):
 
     __slots__ = ("counts", "request", "segment", "unknown_workers", "waiting", "workers")
 
-    def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int, request: PushRequest) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        connection: Connection,
+        request_id: bytes,
+        size: int,
+        segment: SegmentTail,
+        request: PushRequest,
+    ) -> None:
         super().__init__(desk, connection, request_id, size)
+        self.segment = segment
         self.request = request
-        self.segment: SegmentTail = (0, b"", 0, 0)
         self.counts: dict[str, int] = {}
         self.waiting: set[bytes] = set()
         self.workers = 0

@@ -1,10 +1,16 @@
 """Idempotency: what became of requests with an `id` (docs/sender-protocol.md, section Repeating)."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from shared.errors import RequestError
 from shared.outcomes import RETRYABLE
+
+if TYPE_CHECKING:
+    from router.pending import Pending
 
 #: What remembering one request costs beside its outcomes, about.
 ENTRY_BYTES = 600
@@ -15,9 +21,9 @@ class Repeat:
 
     __slots__ = ("content", "detail", "finished_at", "id", "name", "outcomes", "pending")
 
-    def __init__(self, name: bytes, id: str, content: int, pending: object) -> None:
+    def __init__(self, name: bytes, id: str, content: int, pending: Pending) -> None:
         self.name, self.id, self.content = name, id, content
-        self.pending: object | None = pending
+        self.pending: Pending | None = pending
         self.outcomes = b""
         self.detail = b""
         self.finished_at = 0.0
@@ -57,13 +63,13 @@ class Repeats:
             raise RequestError("id_reused", f"id {id[:64]!r} was used for another request")
         return known
 
-    def begin(self, name: bytes, id: str, content: Hashable, pending: object) -> Repeat:
+    def begin(self, name: bytes, id: str, content: Hashable, pending: Pending) -> Repeat:
         """Remember a request that `pending` works on, from now on unfinished."""
         self._forget(name, id)
         repeat = self._unfinished[name, id] = Repeat(name, id, content_mark(content), pending)
         return repeat
 
-    def begin_again(self, repeat: Repeat, pending: object) -> None:
+    def begin_again(self, repeat: Repeat, pending: Pending) -> None:
         """A retry tries some of its targets again."""
         self._forget(repeat.name, repeat.id)
         repeat.pending = pending

@@ -35,6 +35,7 @@ def run_status(settings: Settings) -> int:
     from services.status.server import serve  # noqa: PLC0415  (the launcher needs no gevent)
 
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("geventwebsocket").setLevel(logging.WARNING)  # one line per request otherwise
     return serve(settings)
 
 

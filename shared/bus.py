@@ -117,6 +117,11 @@ def decode_fan_out(frames: Sequence[bytes]) -> FanOut:
         raise BusError(f"malformed ALL1: {error}") from None
 
 
+def number_of(frames: Sequence[bytes]) -> int:
+    """The batch or fan-out number of a well-formed PUSHES1 or ALL1."""
+    return int(_HEADER.unpack(frames[1])[2])
+
+
 def encode_outcomes(number: int, outcomes: bytes | bytearray) -> list[bytes]:
     """OUTCOMES1: one byte per push of batch `number`; HELD where LATE1 will follow."""
     return [OUTCOMES1, _NUMBER.pack(number), bytes(outcomes)]

@@ -9,6 +9,8 @@ from shared.errors import ProtocolError
 from shared.packets import Packet
 from shared.signals import Signal, SubSignal
 
+_NAMES = {int(member): member.name for member in SubSignal}
+
 
 def encode_text(packet: Packet) -> str:
     """A packet whose body is JSON in UTF-8, or empty."""
@@ -22,7 +24,7 @@ def encode_text(packet: Packet) -> str:
     return ujson.dumps(said, ensure_ascii=False, escape_forward_slashes=False)
 
 
-def decode_text(text: str, base64: bool) -> Packet:
+def decode_text(text: str | bytes, base64: bool) -> Packet:
     """A text of the gateway. With `base64` (granted) a push's payload is base64. Raises ProtocolError.
 
     `push_id` goes where the binary protocols have it: one length byte and the id in front of the payload.
@@ -40,7 +42,7 @@ def decode_text(text: str, base64: bool) -> Packet:
 
 
 def _sub_signal_name(number: int) -> str | int:
-    return SubSignal(number).name if number in SubSignal else number
+    return _NAMES.get(number, number)
 
 
 def _sub_signal(said: str | int) -> int:

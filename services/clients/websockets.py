@@ -23,7 +23,7 @@ class TextWire:
         tcp = open_socket(host, port, timeout)
         try:
             self._socket = websocket.create_connection(
-                f"ws://{where}{_PATH}", socket=tcp, timeout=timeout, enable_multithread=False
+                f"ws://{where}{_PATH}", socket=tcp, timeout=timeout, skip_utf8_validation=True
             )
         except (websocket.WebSocketException, OSError) as error:
             tcp.close()
@@ -35,7 +35,7 @@ class TextWire:
 
     def decode(self, payload: bytes) -> Packet:
         """The packet in a frame. Raises RemoteError."""
-        return decode_text(payload.decode("utf-8", "surrogatepass"), self.base64)
+        return decode_text(payload, self.base64)
 
     def send(self, packet: Packet) -> None:
         opcode, payload = self.encode(packet)

@@ -1,7 +1,6 @@
 """The four ways to the gateway, one interface: packets out, packets in."""
 
 import socket
-import struct
 from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
@@ -100,12 +99,6 @@ def open_socket(host: str, port: int, timeout: float) -> socket.socket:
         raise ClientError("unreachable", f"no gateway answers at {host}:{port}: {why}") from None
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
-
-
-def abort(connection: socket.socket) -> None:
-    """Closes with a reset: no TIME_WAIT is left."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def ended(error: OSError | None) -> ClientError:

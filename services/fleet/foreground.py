@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from services.fleet.announcements import announcement
-from services.fleet.pid_files import guardians, hold, stop_workers
+from services.fleet.pid_files import hold, stop_workers
 from services.fleet.supervision import CONFIGURATION, Supervision, make_directories
 from services.status.readiness import not_ready
 from shared import places
@@ -14,10 +14,9 @@ from shared.settings import Settings
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
-#: Seconds: until everything answers; for the workers to say goodbye; for the rest after them.
+#: Seconds: until everything answers; until what has not ended is killed.
 READY_S = 60.0
-WORKERS_STOP_S = 3.5
-REST_STOP_S = 1.3
+STOP_S = 4.7
 _POLL_S = 0.1
 
 
@@ -68,25 +67,18 @@ def _stay_up(supervision: Supervision) -> int:
 
 
 def stop(settings: Settings, supervision: Supervision) -> None:
-    """What `pushctl stop` does, within 5 s: tell every worker, then end supervisord. A second Ctrl-C kills."""
+    """What `pushctl stop` does, within 5 s: tell every worker, then end supervisord. A second Ctrl-C kills.
+
+    supervisord ends its programs in the reverse order of their start, so the router stays until the workers are gone.
+    """
     print("stopping", flush=True)
     stop_workers(settings)
-    patient = _until(lambda: not guardians(settings), WORKERS_STOP_S)
     supervision.terminate()
-    if patient:
-        _until(lambda: not supervision.running, REST_STOP_S)
+    deadline = time.monotonic() + STOP_S
+    while supervision.running and time.monotonic() < deadline and not _told_to_stop(_POLL_S / 5):
+        pass
     if left := supervision.kill():
         _complain(f"killed {len(left)} processes that did not stop")
-
-
-def _until(condition: object, seconds: float) -> bool:
-    """Poll until the condition holds or the time has passed (True), or a signal to stop comes (False)."""
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        if _told_to_stop(0.02):
-            return False
-    return True
 
 
 def _told_to_stop(seconds: float) -> bool:

@@ -86,7 +86,7 @@ class Supervision:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=in_child,
+            preexec_fn=in_child,  # noqa: PLW1509  (no thread runs yet)
         )
 
     @property

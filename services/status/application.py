@@ -34,7 +34,7 @@ class Application:
                 self._feed(environ["wsgi.websocket"])
             return []
         status, body = self._answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        content = ujson.dumps(body).encode() + b"\n"
+        content = ujson.dumps(body, escape_forward_slashes=False).encode() + b"\n"
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         start_response(f"{status.value} {status.phrase}", [*headers, ("Cache-Control", "no-store")])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
@@ -70,7 +70,7 @@ class Application:
         try:
             while not closed.ready():
                 _, body = self._stats()
-                websocket.send(ujson.dumps(body))
+                websocket.send(ujson.dumps(body, escape_forward_slashes=False))
                 closed.join(PERIOD_S)
         except (WebSocketError, OSError):
             pass

@@ -28,7 +28,7 @@ CONNECTIONS_MAX = 256
 SILENCE_S = 10.0
 
 
-class Server(WSGIServer):
+class Server(WSGIServer):  # type: ignore[misc]  # gevent.pywsgi has no types
     """pywsgi with a time limit on its sockets."""
 
     def handle(self, sock: Any, address: Any) -> None:

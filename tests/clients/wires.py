@@ -122,6 +122,11 @@ class Wire:
             return False
         return True
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that have arrived and are not read yet."""
+        return len(self._received)
+
     def silent_for(self, seconds: float) -> bool:
         """Whether nothing arrives, not even an end, for `seconds`."""
         return not self._received and not select.select([self.socket], [], [], seconds)[0]

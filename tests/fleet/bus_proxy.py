@@ -84,7 +84,7 @@ class BusProxy:
     def _count(self, worker: str, batch: bus.Batch) -> None:
         self.messages[worker] += 1
         at = 0
-        for token_bytes, payload_bytes, _ in bus.entries(batch):
+        for token_bytes, payload_bytes, _ in bus.unpack_entries(batch):
             middle = at + token_bytes
             end = middle + payload_bytes
             self.pushes[worker, batch.data[at:middle], batch.data[middle:end].partition(b".")[0]] += 1

@@ -36,18 +36,18 @@ def test_a_batch_spelled_out():
     ]
     batch = bus.decode_batch(frames)
     assert batch == bus.Batch(EPOCH, 9, [SEGMENT], frames[3], b"ahibob")
-    assert list(bus.entries(batch)) == [(1, 2, 0), (3, 0, 7)]
+    assert list(bus.unpack_entries(batch)) == [(1, 2, 0), (3, 0, 7)]
 
 
 @given(epochs, numbers, st.lists(st.tuples(st.binary(max_size=255), st.binary(max_size=99)), max_size=20))
 def test_batches_come_back_as_they_went(epoch, number, pairs):
-    segment = SEGMENT._replace(count=len(pairs))
+    segment = SEGMENT._replace(pushes=len(pairs))
     index = [bus.ENTRY.pack(len(token), len(payload), at) for at, (token, payload) in enumerate(pairs)]
     frames = bus.encode_batch(epoch, number, [segment], index, [part for pair in pairs for part in pair])
     batch = bus.decode_batch(frames)
     assert (batch.epoch, batch.number, batch.segments) == (epoch, number, [segment])
     at, decoded = 0, []
-    for token_bytes, payload_bytes, _ in bus.entries(batch):
+    for token_bytes, payload_bytes, _ in bus.unpack_entries(batch):
         middle = at + token_bytes
         decoded.append((batch.data[at:middle], batch.data[middle : middle + payload_bytes]))
         at = middle + payload_bytes

@@ -1,0 +1,67 @@
+# make run     the fleet in the foreground          make test    all tests
+# make lint    ruff and mypy                        make bench   budgets beside measured figures
+# make clean   .venv and everything made by tools   make lock    constraints.txt anew
+# make conformance, make loadtest: the long runs
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The build backend comes from constraints.txt too, so nothing is fetched for the build alone.
+INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
+
+.PHONY: run test lint bench conformance loadtest clean lock
+
+run: $(VENV)/installed
+	@$(BIN)/push-services fleet
+
+test: $(VENV)/installed-test
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/installed-test
+	@$(BIN)/python -m benchmarks
+
+conformance: $(VENV)/installed-test
+	@$(BIN)/python -m tests.conformance
+
+loadtest: $(VENV)/installed-load
+	@$(BIN)/python -m loadtest
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Newest versions that pyproject.toml allows, tried in a virtualenv of their own.
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check --quiet install '.[test,load]'
+	build/lock/bin/python -m pip --disable-pip-version-check freeze --all --exclude pip --exclude push-gateway \
+		> build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/lock
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready-to-build: $(BIN)/python constraints.txt
+	$(PIP) install --constraint constraints.txt setuptools
+	@touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/ready-to-build
+	$(INSTALL) .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/ready-to-build
+	$(INSTALL) '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-load: pyproject.toml constraints.txt | $(VENV)/ready-to-build
+	$(INSTALL) '.[load]'
+	@touch $@ $(VENV)/installed

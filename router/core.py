@@ -1,0 +1,110 @@
+"""The router's decisions, pure: messages of senders and workers in, messages for them out. It has no clock.
+
+A shell calls, with `now` in monotonic seconds that never go back:
+
+    core.from_worker(identity, frames, now)   for every message received on the bus
+    core.from_sender(identity, frames, now)   for every message received from senders
+    core.tick(now)                            at `core.next_deadline()` at the latest
+    core.flush(now)                           once per turn, after the above
+
+and then sends what is in `core.outbox`: to workers in just that order (RING1 is a fence), telling what ZeroMQ did not
+take by `core.unreachable`; if that was called, it flushes and sends once more. The same calls give the same messages.
+"""
+
+from collections.abc import Callable, Sequence
+
+from router.parts import build_parts
+from router.pending import PendingPushes
+from router.requesters import EVERY_SCOPE, Requesters
+from router.workers import WorkerMessages
+from shared.bus import ALL1, PUSHES1, number_of
+from shared.errors import BusError
+from shared.settings import Settings
+
+
+class Core:
+    """One router. `started_ms`: Unix time in ms, the first half of its epochs. `random_bytes(n)`: for push ids."""
+
+    def __init__(self, settings: Settings, started_ms: int, now: float, random_bytes: Callable[[int], bytes]) -> None:
+        self.parts = parts = build_parts(settings, started_ms, now)
+        self.outbox, self.counters = parts.outbox, parts.counters
+        self._membership = parts.membership
+        self._requesters = Requesters(parts, random_bytes)
+        self._workers = WorkerMessages(parts)
+
+    def from_sender(
+        self, identity: bytes, frames: Sequence[bytes], now: float, scopes: frozenset[str] = EVERY_SCOPE
+    ) -> None:
+        """A message of a sender, without the identity frame. Anything may be in it."""
+        if self._membership.changed:  # what follows is routed by the newest ring
+            self._renew_ring(now)
+        self._requesters.receive(identity, frames, now, scopes)
+
+    def from_worker(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
+        """A message of a worker, without the identity frame. One that does not decode is counted."""
+        try:
+            self._workers.receive(identity, frames, now)
+        except BusError as error:
+            self.counters["bus_errors"] += 1
+            self.outbox.notices.append(f"bus message of {identity[:64]!r} passed over: {error}")
+
+    def unreachable(self, identity: bytes, unsent: Sequence[Sequence[bytes]], now: float) -> None:
+        """ZeroMQ has no link to that worker and did not take `unsent`: all messages to it from the first failure on."""
+        worker = self._membership.workers.get(identity)
+        if worker is None:
+            return
+        self.parts.pushes.unsent(worker, [(number_of(frames), frames[4]) for frames in unsent if frames[0] == PUSHES1])
+        for frames in unsent:
+            if frames[0] == ALL1:
+                self.parts.fan_outs.unsent(worker, number_of(frames), now)
+        self._workers.lose(worker, "lost: its link is gone", now)
+
+    def sender_gone(self, identity: bytes) -> None:
+        """ZeroMQ has no link to that sender any more."""
+        self.parts.connections.forget(identity)
+
+    def senders_gone(self) -> None:
+        """The sender endpoint was closed, to be opened again."""
+        self.parts.connections.forget_all()
+
+    def tick(self, now: float) -> None:
+        """What time alone decides: time-outs, silent workers, the end of settling, old ids."""
+        self.parts.answers.expire(now)
+        for worker in self._membership.look(now):
+            self._workers.lose(worker, "lost: silent", now)
+        if not self._membership.settled:
+            self._renew_ring(now)
+        self.parts.repeats.forget_old(now)
+
+    def flush(self, now: float) -> None:
+        """Put into the outbox what this turn's messages lead to."""
+        if self._membership.changed:
+            self._renew_ring(now)
+        self.parts.pushes.flush()
+
+    def _renew_ring(self, now: float) -> None:
+        if not self._membership.settle(now):
+            return
+        self.counters["rings"] += 1
+        self._membership.new_ring(now)
+        self.parts.pushes.change_ring(self._membership.owners, now)
+        self.parts.fan_outs.change_ring(now)
+        self.parts.calls.change_ring()
+
+    def next_deadline(self) -> float:
+        """When `tick` must be called at the latest, in monotonic seconds."""
+        look, deadline = self._membership.next_look(), self.parts.answers.next_deadline()
+        return look if deadline is None else min(look, deadline)
+
+    def stop(self, now: float) -> None:
+        """Take on nothing more: what no worker has is UNAVAILABLE now; what a worker has may still be answered."""
+        parts = self.parts
+        parts.pushes.stopping = parts.fan_outs.stopping = parts.calls.stopping = True
+        for pending in list(parts.answers.unanswered):
+            if isinstance(pending, PendingPushes) and parts.pushes.waits_in_router(pending):
+                parts.pushes.expire(pending, now)
+
+    def end(self, now: float) -> None:
+        """After `stop`: answer everything that is unanswered with what is known."""
+        for pending in list(self.parts.answers.unanswered):
+            pending.desk.expire(pending, now)

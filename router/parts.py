@@ -1,0 +1,56 @@
+"""The parts of the core, built once and given to those that need several of them."""
+
+from dataclasses import dataclass
+
+from router.answers import Answers
+from router.calls import Calls
+from router.connections import Connections
+from router.counters import Counters, new_counters
+from router.fan_outs import FanOuts
+from router.membership import Membership
+from router.outbox import Outbox
+from router.overload import Admission
+from router.pushes import Pushes
+from router.repeats import Repeats
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One router's parts. `started`: monotonic seconds."""
+
+    settings: Settings
+    started: float
+    outbox: Outbox
+    counters: Counters
+    connections: Connections
+    membership: Membership
+    admission: Admission
+    repeats: Repeats
+    answers: Answers
+    pushes: Pushes
+    fan_outs: FanOuts
+    calls: Calls
+
+
+def build_parts(settings: Settings, started_ms: int, now: float) -> Parts:
+    """The parts of a router that started at `started_ms` (Unix milliseconds), which is `now` (monotonic seconds)."""
+    outbox, counters = Outbox(), new_counters()
+    membership = Membership(settings, started_ms, now, outbox)
+    admission = Admission(settings.pending_requests_max, settings.pending_bytes_max, settings.overload_hold_s)
+    repeats = Repeats(settings.repeat_window_s, settings.repeat_window_requests, settings.repeat_bytes_max)
+    answers = Answers(outbox, admission, repeats, counters)
+    return Parts(
+        settings=settings,
+        started=now,
+        outbox=outbox,
+        counters=counters,
+        connections=Connections(),
+        membership=membership,
+        admission=admission,
+        repeats=repeats,
+        answers=answers,
+        pushes=Pushes(answers, membership, outbox, counters, settings.bus_window_batches),
+        fan_outs=FanOuts(answers, membership, outbox, counters),
+        calls=Calls(answers, membership, outbox, counters),
+    )

@@ -1,0 +1,113 @@
+"""PUSH1 and PUSH2: checked against what this version can do, what fits, and what an `id` says was there before."""
+
+from collections.abc import Callable, Sequence
+
+from router.connections import Connection
+from router.overload import check_hold
+from router.parts import Parts
+from router.pending import Pending, PendingAll, PendingPushes, SegmentTail
+from router.repeats import Repeat
+from shared.bus import REPEATABLE
+from shared.errors import RequestError
+from shared.push_ids import PREFIX_BYTES, id_prefix
+from shared.requests import PushOptions, PushRequest, decode_push
+
+
+class PushRequests:
+    """Takes push requests in. `random_bytes(n)` makes the push ids of requests without an `id`."""
+
+    def __init__(self, parts: Parts, random_bytes: Callable[[int], bytes]) -> None:
+        self._parts = parts
+        self._max_targets = parts.settings.max_targets
+        self._random_bytes = random_bytes
+
+    def receive(self, connection: Connection, frames: Sequence[bytes], now: float) -> None:
+        """A PUSH1 or PUSH2 with a good request id. Raises RequestError; then nothing of it is delivered."""
+        check_hold(connection, frames[1], now)
+        request = decode_push(frames, self._max_targets)
+        check_supported(request.options)
+        if request.options.id is not None:
+            self._receive_with_id(connection, frames[1], request, request.options.id, now)
+            return
+        self._admit(connection, frames[1], _size(request), now)
+        pending = self._pending(connection, frames[1], request, 0, self._random_bytes(PREFIX_BYTES))
+        self._start(pending, request, None, now)
+
+    def _receive_with_id(
+        self, connection: Connection, request_id: bytes, request: PushRequest, id: str, now: float
+    ) -> None:
+        name, options, repeats = connection.name, request.options, self._parts.repeats
+        if name is None:
+            raise RequestError("hello_needed", "a request with an id needs HELLO1 with a name before it")
+        content = (options.to, options.signal, options.sub_signal, request.index, request.data)
+        known = repeats.find(name, id, content, now)
+        if known is not None:
+            self._receive_again(connection, request_id, request, known, now)
+            return
+        self._admit(connection, request_id, _size(request), now)
+        pending = self._pending(connection, request_id, request, REPEATABLE, id_prefix(name, id.encode()))
+        pending.repeat = repeats.begin(name, id, content, pending)
+        self._start(pending, request, None, now)
+
+    def _receive_again(
+        self, connection: Connection, request_id: bytes, request: PushRequest, known: Repeat, now: float
+    ) -> None:
+        """Its `id` is known: wait for it, try again what failed for now, or answer from memory."""
+        again = known.to_try_again() if known.pending is None else []
+        self._admit(connection, request_id, _size(request) if again else 0, now)
+        self._parts.counters["repeats"] += 1
+        if known.pending is not None:
+            self._parts.answers.join(known.pending, connection, request_id)
+        elif not again:
+            self._parts.answers.say_done(connection, request_id, known.outcomes, known.detail)
+        else:
+            pending = self._pending(
+                connection, request_id, request, REPEATABLE, id_prefix(known.name, known.id.encode())
+            )
+            pending.repeat = known
+            if isinstance(pending, PendingPushes):
+                pending.first = known.outcomes
+            self._parts.repeats.begin_again(known, pending)
+            self._start(pending, request, again, now)
+
+    def _admit(self, connection: Connection, request_id: bytes, size: int, now: float) -> None:
+        try:
+            self._parts.admission.check(connection, size)
+        except RequestError as error:
+            if error.code == "overloaded":
+                self._parts.admission.hold(connection, request_id, now)
+            raise
+
+    def _pending(
+        self, connection: Connection, request_id: bytes, request: PushRequest, flags: int, prefix: bytes
+    ) -> PendingPushes | PendingAll:
+        segment: SegmentTail = (flags, prefix, request.options.signal, request.options.sub_signal)
+        size, parts = _size(request), self._parts
+        if request.options.to == "all":
+            return PendingAll(parts.fan_outs, connection, request_id, size, segment, request)
+        return PendingPushes(parts.pushes, connection, request_id, size, segment, request.count)
+
+    def _start(self, pending: Pending, request: PushRequest, only: Sequence[int] | None, now: float) -> None:
+        self._parts.counters["requests"] += 1
+        deadline = now + request.options.timeout_ms / 1000
+        if isinstance(pending, PendingPushes):
+            self._parts.counters["pushes"] += pending.count if only is None else len(only)
+            self._parts.pushes.accept(pending, request, only, deadline, now)
+        elif isinstance(pending, PendingAll):
+            self._parts.fan_outs.accept(pending, deadline, now)
+
+
+def check_supported(options: PushOptions) -> None:
+    """Raises RequestError `not_supported` for what this version cannot do yet."""
+    if options.to in ("user", "group"):
+        raise RequestError("not_supported", f"option to: {options.to} is not supported yet")
+    if options.ttl:
+        raise RequestError("not_supported", "option ttl is not supported yet")
+    if options.wait != "sent":
+        raise RequestError("not_supported", f"option wait: {options.wait} is not supported yet")
+    if options.collapse is not None:
+        raise RequestError("not_supported", "option collapse is not supported yet")
+
+
+def _size(request: PushRequest) -> int:
+    return len(request.index) + len(request.data)

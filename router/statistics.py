@@ -1,0 +1,86 @@
+"""STAT1: the fleet's figures (docs/sender-protocol.md, section Figures)."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from router.membership import Worker, WorkerState
+from router.parts import Parts
+from shared import __version__
+from shared.tokens import SLOTS
+
+
+def figures(parts: Parts, now: float) -> dict[str, Any]:
+    """The object that answers STAT1.
+
+    `router`: `version`, `uptime_s`, `epoch` [ms, counter], `settled` (whether there has been a ring), `live` and
+        `leaving` (numbers of workers), `unanswered_requests`, `unanswered_bytes`, `connections` (senders
+        remembered), `remembered_ids`, `remembered_bytes`, `counters` (router.counters).
+    `workers`: by name: `state` (live, leaving), `slots` owned, `heartbeat_age_s`, `pid`, `version`,
+        `batches_in_flight`, `pushes_waiting` in the router, `epoch` it knows, `connections` by protocol and
+        `counters`, both as its last heartbeat said.
+    `totals`: `connections`, by protocol and `all`, and `counters`, each summed over the workers.
+    """
+    membership = parts.membership
+    slots = Counter(membership.owners)
+    waiting = parts.pushes.waiting()
+    workers = {
+        worker.name: _worker(worker, slots[worker.name], waiting.get(worker.name, 0), now)
+        for worker in membership.workers.values()
+    }
+    connections = _sum(worker["connections"] for worker in workers.values())
+    return {
+        "router": _router(parts, now),
+        "workers": workers,
+        "totals": {
+            "connections": {**connections, "all": sum(connections.values())},
+            "counters": _sum(worker["counters"] for worker in workers.values()),
+            "slots": SLOTS,
+        },
+    }
+
+
+def _router(parts: Parts, now: float) -> dict[str, Any]:
+    membership = parts.membership
+    states = Counter(worker.state for worker in membership.workers.values())
+    return {
+        "version": __version__,
+        "uptime_s": round(now - parts.started, 3),
+        "epoch": list(membership.epoch),
+        "settled": membership.settled,
+        "live": states[WorkerState.LIVE],
+        "leaving": states[WorkerState.LEAVING],
+        "unanswered_requests": parts.admission.requests,
+        "unanswered_bytes": parts.admission.bytes,
+        "connections": len(parts.connections),
+        "remembered_ids": len(parts.repeats),
+        "remembered_bytes": parts.repeats.bytes,
+        "counters": parts.counters,
+    }
+
+
+def _worker(worker: Worker, slots: int, waiting: int, now: float) -> dict[str, Any]:
+    return {
+        "state": worker.state.value,
+        "slots": slots,
+        "heartbeat_age_s": round(now - worker.last_heard, 3),
+        "pid": worker.pid,
+        "version": worker.version,
+        "batches_in_flight": len(worker.in_flight),
+        "pushes_waiting": waiting,
+        "epoch": worker.figures.get("epoch", [0, 0]),
+        "connections": _whole_numbers(worker.figures.get("connections")),
+        "counters": _whole_numbers(worker.figures.get("counters")),
+    }
+
+
+def _whole_numbers(said: object) -> dict[str, int]:
+    """What of a worker's figures are numbers by name; it may say anything."""
+    return {key: value for key, value in said.items() if type(value) is int} if isinstance(said, Mapping) else {}
+
+
+def _sum(many: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in many:
+        total.update(each)
+    return dict(total)

@@ -1,0 +1,68 @@
+"""Composition root of `pushctl`: the list of commands, and how every fault ends."""
+
+import importlib
+from typing import Any
+
+import click
+
+from services.pushctl.faults import as_fault
+from shared import __version__
+from shared.errors import PushError
+
+#: Where each command lives, and its line in the help. Loading all of them for each call would cost 0.1 s.
+COMMANDS = {
+    "push": ("services.pushctl.pushes:push", "Push a text or a file to one token, or to everybody."),
+    "push-file": ("services.pushctl.push_files:push_file", "Push every line of a file."),
+    "find": ("services.pushctl.questions:find", "Say where the clients of tokens are."),
+    "kick": ("services.pushctl.questions:kick", "Disconnect the clients of tokens."),
+    "stat": ("services.pushctl.questions:stat", "Show the fleet's figures."),
+    "listen": ("services.pushctl.listening:listen", "Be a client: print what is pushed to a token."),
+    "wait-ready": ("services.pushctl.processes:wait_ready", "Wait until every process of the fleet answers."),
+    "stop": ("services.pushctl.processes:stop", "Stop the fleet on this machine."),
+    "check-config": ("services.pushctl.configuration:check_config", "Show the settings in effect, or what is wrong."),
+    "keygen": ("services.pushctl.keys:keygen", "Make a CURVE key pair."),
+    "token-slot": ("services.pushctl.questions:token_slot", "Say which slot a token falls into."),
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command only when it is called, and turns our errors into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PushError as error:
+            raise as_fault(error) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="pushctl")
+def main() -> None:
+    """Try and run a push gateway from the command line.
+
+    Settings come from PUSH_* variables and the file that PUSH_CONFIG names, as for the fleet itself.
+
+    \b
+    Exit codes: 0 done
+                1 a push, look-up or wait did not succeed
+                2 wrong usage or settings
+                3 the fleet cannot be reached
+    """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""`pushctl push`."""
+
+import sys
+from typing import BinaryIO
+
+import click
+
+from services.pushctl import options
+from services.pushctl.faults import FAILED
+from shared.outcomes import Outcome
+
+#: The push is where it should be, or on its way.
+GOOD = frozenset({Outcome.SENT, Outcome.ACKED, Outcome.STORED, Outcome.BUFFERED})
+
+
+@click.command()
+@click.argument("token", required=False)
+@click.argument("text", required=False)
+@click.option("--all", "to_all", is_flag=True, help="Push to every client; then there is no TOKEN.")
+@click.option("--file", type=click.File("rb"), help="Push the bytes of this file instead of TEXT.")
+@click.option("--signal", type=click.Choice(["PUSH", "PUBLISH"], case_sensitive=False), help="Signal of the packet.")
+@click.option("--sub-signal", metavar="NAME|NUMBER", help="Sub-signal of the packet, e.g. MN.")
+@options.timeout(5, "How long to look for a router and to try.")
+@options.sender_options
+@options.as_json
+@click.pass_context
+def push(
+    ctx: click.Context,
+    token: str | None,
+    text: str | None,
+    to_all: bool,
+    file: BinaryIO | None,
+    signal: str | None,
+    sub_signal: str | None,
+    timeout: float,
+    routers: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Push TEXT to TOKEN and print the outcome. TEXT `-` reads standard input.
+
+    \b
+    pushctl push alice hello
+    pushctl push alice --file picture.png
+    pushctl push --all 'maintenance at noon'
+
+    Exit code 1 if the outcome is none of SENT, ACKED, STORED, BUFFERED.
+    """
+    target, payload = _arguments(token, text, to_all, file)
+    push_options = _push_options(signal, sub_signal, timeout)
+    with options.open_sender(routers, timeout) as sender:
+        if target is None:
+            outcome, counts = sender.push_all(payload, **push_options)
+        else:
+            outcome, counts = sender.push(target, payload, **push_options), {}
+    if as_json:
+        more = {"counts": counts} if target is None else {"token": target}
+        options.print_json({**more, "outcome": outcome.name})
+    else:
+        click.echo(" ".join([outcome.name, *(f"{key}={count}" for key, count in counts.items() if count)]))
+    if outcome not in GOOD:
+        ctx.exit(FAILED)
+
+
+def _arguments(token: str | None, text: str | None, to_all: bool, file: BinaryIO | None) -> tuple[str | None, bytes]:
+    """(token or None for all, payload). Raises UsageError."""
+    words = [word for word in (token, text) if word is not None]
+    wanted = (not to_all) + (file is None)
+    if len(words) != wanted:
+        needed = " and ".join(
+            [name for name, is_needed in (("TOKEN", not to_all), ("TEXT", file is None)) if is_needed]
+        )
+        raise click.UsageError(f"expected {needed or 'no arguments'}, got {len(words)} arguments")
+    target = None if to_all else words[0]
+    if file is not None:
+        return target, file.read()
+    if words[-1] == "-":
+        return target, sys.stdin.buffer.read()
+    return target, words[-1].encode("utf-8", "surrogateescape")
+
+
+def _push_options(signal: str | None, sub_signal: str | None, timeout: float) -> dict[str, str | int]:
+    said: dict[str, str | int | None] = {
+        "signal": signal,
+        "sub_signal": int(sub_signal) if sub_signal and sub_signal.isdecimal() else sub_signal,
+        "timeout_ms": int(timeout * 1000) if timeout < 5 else None,
+    }
+    return {key: value for key, value in said.items() if value is not None}

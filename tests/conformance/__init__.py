@@ -1,0 +1,1 @@
+"""Autobahn's WebSocket cases against the worker's own parser and epoll shell."""
