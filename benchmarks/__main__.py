@@ -48,7 +48,7 @@ def _measure(names: list[str], plan: Plan) -> tuple[list[Figure], int]:
         for name in names:
             try:
                 figures += MEASUREMENTS[name](plan, lambda text: print(f"... {text}", file=sys.stderr, flush=True))
-            except BenchmarkFault as fault:
+            except (BenchmarkFault, AssertionError, OSError, RuntimeError) as fault:  # the others can still be had
                 faults += 1
                 print(f"{name}: {fault}", file=sys.stderr)
     return figures, faults

@@ -88,12 +88,13 @@ class Sender:
         return told
 
     def to_all(self, count: int) -> Told:
-        """`count` pushes to all, one after the other; `outcomes[0]` counts copies sent."""
+        """`count` pushes to all, one after the other."""
         batch = Packed(*pack_targets([(b"", b"x" * PAYLOAD_BYTES)]), 1)
-        told = Told()
+        told, began = Told(), time.monotonic()
         for _ in range(count):
             self._ask(batch, b'{"to":"all"}')
             self._take(self._answer(), told)
+        told.seconds = time.monotonic() - began
         return told
 
     def push_stamped(self, token: bytes, payload: bytes) -> None:

@@ -18,7 +18,7 @@ from router.pending import PendingPushes
 from router.requesters import EVERY_SCOPE, Requesters
 from router.workers import WorkerMessages
 from shared.bus import ALL1, PUSHES1, number_of
-from shared.errors import BusError
+from shared.errors import BusError, RequestError
 from shared.settings import Settings
 
 
@@ -58,6 +58,17 @@ class Core:
             if frames[0] == ALL1:
                 self.parts.fan_outs.unsent(worker, number_of(frames), now)
         self._workers.lose(worker, "lost: its link is gone", now)
+
+    def fault(self, identity: bytes, frames: Sequence[bytes]) -> None:
+        """Handling this message of a sender ended in a bug of ours: it is answered, unless it was taken in before."""
+        connection = self.parts.connections.get(identity)
+        request_id = frames[1] if len(frames) > 1 else b""
+        if not any(
+            pending.request_id == request_id and pending.connection is connection
+            for pending in self.parts.answers.unanswered
+        ):
+            error = RequestError("internal_error", "the router could not handle this request")
+            self.parts.answers.say_fail(connection, request_id, error)
 
     def sender_gone(self, identity: bytes) -> None:
         """ZeroMQ has no link to that sender any more."""
@@ -103,6 +114,11 @@ class Core:
         for pending in list(parts.answers.unanswered):
             if isinstance(pending, PendingPushes) and parts.pushes.waits_in_router(pending):
                 parts.pushes.expire(pending, now)
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that are owed an answer."""
+        return len(self.parts.answers.unanswered)
 
     def end(self, now: float) -> None:
         """After `stop`: answer everything that is unanswered with what is known."""

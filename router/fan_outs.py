@@ -119,7 +119,7 @@ class FanOuts:
 
 
 def outcome_of(counts: dict[str, int], unknown_workers: int) -> Outcome:
-    """The one outcome of a push to all: the best that any client got; UNKNOWN before a failure, for it may be better."""
+    """The one outcome of a push to all: the best that any client got, or that one may have got (UNKNOWN)."""
     best = (
         ("acked", Outcome.ACKED),
         ("sent", Outcome.SENT),

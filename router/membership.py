@@ -7,7 +7,7 @@ every worker by RING1. A new router first gathers workers for a while, so that i
 from enum import Enum
 from typing import Any
 
-from router.lanes import Batch
+from router.batches import Batch
 from router.outbox import Outbox
 from shared.bus import WHO1, RingNews, encode_control, encode_ring
 from shared.errors import BusError

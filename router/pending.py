@@ -8,8 +8,8 @@ from shared.bus import ENTRY, HELD
 from shared.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from router.batches import Batch, Lane
     from router.connections import Connection
-    from router.lanes import Batch, Lane
     from router.repeats import Repeat
     from shared.requests import PushRequest
 
@@ -105,7 +105,7 @@ def gather(pending: PendingPushes) -> bytes:
     """
     parts = pending.parts
     if pending.first is None:
-        if parts and all([part.batch is not None and part.batch.all_sent for part in parts]):
+        if parts and all(part.batch is not None and part.batch.all_sent for part in parts):
             return bytes(pending.count)
         if len(parts) == 1:
             return _outcomes_of(parts[0]) or _UNAVAILABLE * pending.count

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from itertools import chain
 
 from router.answers import Answers
+from router.batches import Batch
 from router.counters import Counters
-from router.lanes import Batch, Lanes
+from router.lanes import Lanes
 from router.membership import Membership, Worker
 from router.outbox import Outbox
-from router.pending import Part, Pending, PendingPushes, gather
+from router.pending import Pending, PendingPushes, gather
 from shared.bus import HELD, decode_late, decode_outcomes
 from shared.errors import BusError
 from shared.outcomes import Outcome

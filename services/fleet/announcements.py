@@ -1,6 +1,6 @@
 """What `make run` prints when everything answers. Pure."""
 
-from services.status.readiness import reachable, reachable_endpoint
+from services.status.addresses import reachable, reachable_endpoint
 from shared.settings import Settings
 
 

@@ -83,7 +83,7 @@ def _address(host: str | None, port: int | None) -> tuple[str, int]:
     if host and port:
         return host, port
     from services.environment import read_settings  # noqa: PLC0415  (nothing to read if both are said)
-    from services.status.readiness import reachable  # noqa: PLC0415
+    from services.status.addresses import reachable  # noqa: PLC0415
 
     settings = read_settings()
     return host or reachable(settings.host), port or settings.client_port

@@ -39,7 +39,7 @@ def open_sender(routers: tuple[str, ...], timeout: float, **settings: Any) -> It
     """A sender whose router has answered. Raises SettingsError, and SenderError `unreachable`."""
     from services.environment import read_settings  # noqa: PLC0415  (costs 0.1 s; `--help` needs none of it)
     from services.sender import Sender  # noqa: PLC0415
-    from services.status.readiness import reachable_endpoint  # noqa: PLC0415
+    from services.status.addresses import reachable_endpoint  # noqa: PLC0415
 
     endpoints = routers or (reachable_endpoint(read_settings()),)
     with Sender(endpoints, give_up_s=timeout, **settings) as sender:

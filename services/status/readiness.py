@@ -1,10 +1,10 @@
 """Whether a fleet is ready: each of its processes is asked something that only a working one answers."""
 
 import http.client
-import ipaddress
+from typing import Any
 
 from services.sender import Sender
-from shared import places
+from services.status.addresses import reachable, reachable_endpoint
 from shared.errors import SenderError
 from shared.settings import Settings
 
@@ -23,12 +23,20 @@ def not_ready(settings: Settings, *, status: bool = True) -> list[str]:
 def _router_and_ring(settings: Settings) -> list[str]:
     sender = Sender(reachable_endpoint(settings), give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
     try:
-        live = len(sender.stat()["live"])
+        figures = sender.stat()
     except SenderError as error:
         return [f"router: {error.message}"]
     finally:
         sender.close(0)
+    live = len(live_workers(figures))
     return [f"workers: {live} of {settings.workers} are in the ring"] if live < settings.workers else []
+
+
+def live_workers(figures: dict[str, Any]) -> list[str]:
+    """Names of the workers that STAT1 says own slots now; none before the first ring."""
+    if not figures["router"]["settled"]:
+        return []
+    return sorted(name for name, worker in figures["workers"].items() if worker["state"] == "live")
 
 
 def _client_port(settings: Settings) -> list[str]:
@@ -47,17 +55,3 @@ def answers_ok(host: str, port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def reachable(host: str) -> str:
-    """An address at which this machine reaches what listens on `host`."""
-    if host in ("", "localhost"):
-        return "127.0.0.1"
-    address = ipaddress.ip_address(host)
-    return ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else host
-
-
-def reachable_endpoint(settings: Settings) -> str:
-    """The router's sender endpoint, as a sender on this machine connects to it."""
-    listened_on, host = settings.senders_listen_on, reachable(settings.senders_listen_on)
-    return places.sender_endpoint(settings).replace(listened_on, host)

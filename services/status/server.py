@@ -14,9 +14,10 @@ from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
 
 from services.sender.gevent import Sender
+from services.status.addresses import reachable_endpoint
 from services.status.application import Application
 from services.status.figures import Figures
-from services.status.readiness import ANSWER_S, not_ready, reachable_endpoint
+from services.status.readiness import ANSWER_S, not_ready
 from shared.errors import SettingsError
 from shared.settings import Settings
 

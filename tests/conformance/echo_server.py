@@ -36,7 +36,8 @@ def run_cases(port: int, cases: Sequence[str], folder: Path, parallel: int, seco
     command = [str(Path(sys.executable).with_name("kosoku")), "--parallelism", str(parallel), "--outdir", str(folder)]
     for case in cases:
         command += ["--include", case]
-    done = subprocess.run([*command, f"ws://127.0.0.1:{port}"], capture_output=True, text=True, timeout=seconds)
+    command.append(f"ws://127.0.0.1:{port}")
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
     reports = [json.loads(text) for text in map(Path.read_text, folder.glob("*.json")) if '"behaviorClose"' in text]
     verdicts = {report["id"]: report for report in reports if "id" in report}
     assert verdicts, f"kosoku reported nothing: {done.stdout}{done.stderr}"

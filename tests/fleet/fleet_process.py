@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from services.status.readiness import live_workers
 from shared import places
 from shared.settings import Settings, load
 from tests.clients.senders import RawSender
@@ -182,7 +183,7 @@ class Fleet:
 
     def live_workers(self) -> list[str]:
         """Names of the workers in the ring, as the router sees it."""
-        return sorted(self.stat()["live"])
+        return live_workers(self.stat())
 
     def stat(self, seconds: float = 1.0) -> dict[str, Any]:
         """STAT1. Raises TimeoutError."""

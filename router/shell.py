@@ -1,0 +1,203 @@
+"""The router's ZeroMQ loop: one thread, two ROUTER sockets, no rules.
+
+| endpoint | socket | direction | purpose |
+|---|---|---|---|
+| places.sender_endpoint, TCP | ROUTER, bound | senders (DEALER) connect | docs/sender-protocol.md |
+| places.bus_endpoint, ipc | ROUTER, bound | workers (DEALER) connect | shared.bus |
+
+A turn receives everything that waits, within bounds, workers first (answers make room), and then sends once: so what
+came together goes on together, and nothing ever waits for more to come.
+"""
+
+import logging
+import time
+
+import zmq
+
+from router import multipart
+from router.core import Core
+from router.memory import MemoryWatch, give_back, resident_bytes
+from router.multipart import Socket
+from router.requesters import EVERY_SCOPE
+from router.security import Guard
+from router.sockets import open_bus, open_senders
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: One turn takes at most so much from each socket: the other, and the sending, wait no longer than that.
+TURN_MESSAGES = 256
+TURN_BYTES = 4 << 20
+
+#: When the router stops: how long workers may still answer, and how long answers may then take to be sent.
+GRACE_S = 0.5
+LINGER_MS = 500
+
+#: Between two tries to bind an endpoint whose old socket ZeroMQ has not quite closed.
+_REOPEN_S = 0.01
+
+
+class Shell:
+    """Sockets and loop around one core."""
+
+    def __init__(
+        self, core: Core, settings: Settings, sender_endpoint: str, bus_endpoint: str, guard: Guard | None
+    ) -> None:
+        """Open everything. Raises SettingsError that names what cannot be bound."""
+        self._core, self._settings, self._guard = core, settings, guard
+        self._sender_endpoint = sender_endpoint
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._memory = MemoryWatch(settings.router_memory_bytes, time.monotonic())
+        self._zap = guard.open(self._context) if guard is not None else None
+        self._senders: Socket | None = None
+        try:
+            self._bus = open_bus(self._context, bus_endpoint)
+            self._senders = open_senders(self._context, sender_endpoint, settings, guard)
+        except SettingsError:
+            self._context.destroy(linger=0)
+            raise
+        for socket in (self._zap, self._bus, self._senders):
+            if socket is not None:
+                self._poller.register(socket, zmq.POLLIN)
+
+    def run(self, stop_descriptor: int) -> None:
+        """Serve until that descriptor is readable; then answer what can be answered, and close."""
+        self._poller.register(stop_descriptor, zmq.POLLIN)
+        while stop_descriptor not in self._turn():
+            pass
+        self._poller.unregister(stop_descriptor)
+        self._core.stop(time.monotonic())
+        ends_at = time.monotonic() + GRACE_S
+        while self._core.unanswered and time.monotonic() < ends_at:
+            self._turn(ends_at)
+        self._core.end(time.monotonic())
+        self._send(time.monotonic())
+        self._context.destroy(linger=LINGER_MS)
+
+    def _turn(self, until: float = float("inf")) -> dict[Socket | int, int]:
+        """Wait for something to do, at most until `until`, and do all of it. Returns what was ready."""
+        ready: dict[Socket | int, int] = dict(self._poller.poll(self._patience(until)))
+        now = time.monotonic()
+        if self._bus in ready:
+            self._receive_from_workers(now)
+        if self._senders in ready:
+            self._receive_from_senders(now)
+        if self._zap in ready:
+            self._answer_zap()
+        if now >= self._core.next_deadline():
+            self._core.tick(now)
+        if now >= self._memory.next_look:
+            self._watch_memory(now)
+        if self._senders is None:
+            self._reopen()
+        self._send(now)
+        return ready
+
+    def _patience(self, until: float) -> int:
+        """How long the poll may take, in milliseconds; rounded up, so that nothing is looked at too early."""
+        wake = min(until, self._core.next_deadline(), self._memory.next_look)
+        left = wake - time.monotonic() if self._senders is not None else _REOPEN_S
+        return max(0, int(left * 1000) + 1) if left > 0 else 0
+
+    def _receive_from_workers(self, now: float) -> None:
+        taken = 0
+        for _ in range(TURN_MESSAGES):
+            try:
+                frames, _ = multipart.receive(self._bus)
+            except zmq.Again:
+                return
+            try:
+                self._core.from_worker(frames[0], frames[1:], now)
+            except Exception:
+                self._log_bug("message of a worker")
+            taken += sum(map(len, frames))
+            if taken > TURN_BYTES:
+                return
+
+    def _receive_from_senders(self, now: float) -> None:
+        taken, senders, guard = 0, self._senders, self._guard
+        if senders is None:
+            return
+        for _ in range(TURN_MESSAGES):
+            try:
+                frames, first = multipart.receive(senders)
+            except zmq.Again:
+                return
+            scopes = EVERY_SCOPE if guard is None else guard.scopes(first)
+            try:
+                self._core.from_sender(frames[0], frames[1:], now, scopes)
+            except Exception:
+                self._log_bug("message of a sender")
+                self._core.fault(frames[0], frames[1:])
+            taken += sum(map(len, frames))
+            if taken > TURN_BYTES:
+                return
+
+    def _log_bug(self, what: str) -> None:
+        self._core.counters["internal_errors"] += 1
+        log.exception("internal error on a %s", what)
+
+    def _answer_zap(self) -> None:
+        if self._guard is not None and self._zap is not None:
+            self._guard.answer(self._zap)
+
+    def _send(self, now: float) -> None:
+        """Send what the turn led to. Losing a worker leads to more; each round loses at least one."""
+        outbox, lost = self._core.outbox, True
+        while lost:
+            self._core.flush(now)
+            lost = self._send_to_workers(now)
+        self._send_to_senders()
+        for notice in outbox.take_notices():
+            log.info("%s", notice)
+
+    def _send_to_workers(self, now: float) -> bool:
+        """In order; after a failure nothing more to that worker. Returns whether any is unreachable."""
+        unsent: dict[bytes, list[list[bytes]]] = {}
+        for identity, frames in self._core.outbox.take_to_workers():
+            if identity in unsent:
+                unsent[identity].append(frames)
+                continue
+            try:
+                multipart.send(self._bus, identity, frames)
+            except zmq.ZMQError:
+                unsent[identity] = [frames]
+        for identity, messages in unsent.items():
+            self._core.unreachable(identity, messages, now)
+        return bool(unsent)
+
+    def _send_to_senders(self) -> None:
+        """An answer that cannot go is dropped and counted: its sender is gone, or does not read its answers."""
+        senders = self._senders
+        for identity, frames in self._core.outbox.take_to_senders():
+            if senders is None:
+                continue
+            try:
+                multipart.send(senders, identity, frames)
+            except zmq.Again:
+                self._core.counters["answers_dropped"] += 1
+            except zmq.ZMQError:
+                self._core.counters["answers_dropped"] += 1
+                self._core.sender_gone(identity)
+
+    def _watch_memory(self, now: float) -> None:
+        if self._memory.just_reopened:
+            give_back()
+        resident = resident_bytes()
+        if self._senders is None or not self._memory.over(now, resident):
+            return
+        self._core.counters["endpoint_reopened"] += 1
+        log.warning("%d bytes of memory exceed router_memory_bytes: reopening the sender endpoint", resident)
+        self._poller.unregister(self._senders)
+        self._senders.close(linger=0)
+        self._senders = None
+        self._core.senders_gone()
+
+    def _reopen(self) -> None:
+        try:
+            self._senders = open_senders(self._context, self._sender_endpoint, self._settings, self._guard)
+        except SettingsError:
+            return  # ZeroMQ closes the old one in its own time; the next turn tries again
+        self._poller.register(self._senders, zmq.POLLIN)

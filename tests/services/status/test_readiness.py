@@ -1,0 +1,33 @@
+"""services/status/readiness.py where nothing answers; tests/fleet has the case where all does."""
+
+from typing import Any
+
+import pytest
+
+from services.status.readiness import live_workers, not_ready
+from shared.settings import Settings
+from tests.fleet.ports import free_ports
+
+
+def test_every_silent_process_is_named() -> None:
+    client_port, sender_port, api_port = free_ports(3)
+    settings = Settings(client_port=client_port, sender_port=sender_port, api_port=api_port)
+    router, gateway, status = not_ready(settings)
+    assert router.startswith("router: ")
+    assert gateway == f"gateway: no answer on port {client_port}"
+    assert status == f"status service: no answer on port {api_port}"
+    assert len(not_ready(settings, status=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("settled", "states", "live"),
+    [
+        (True, {"a/1": "live", "a/0": "live", "a/2": "leaving"}, ["a/0", "a/1"]),
+        (True, {}, []),
+        (False, {"a/0": "live"}, []),
+    ],
+)
+def test_live_workers(settled: bool, states: dict[str, str], live: list[str]) -> None:
+    workers = {name: {"state": state} for name, state in states.items()}
+    figures: dict[str, Any] = {"router": {"settled": settled}, "workers": workers}
+    assert live_workers(figures) == live
