@@ -1,7 +1,7 @@
 # make run     the fleet in the foreground          make test    all tests
 # make lint    ruff and mypy                        make bench   budgets beside measured figures
 # make clean   .venv and everything made by tools   make lock    constraints.txt anew
-# make conformance, make loadtest: the long runs
+# make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The build backend comes from constraints.txt too, so nothing is fetched for the build alone.
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 
-.PHONY: run test lint bench conformance loadtest clean lock
+.PHONY: run test lint bench conformance loadtest docs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -31,6 +31,9 @@ conformance: $(VENV)/installed-test
 
 loadtest: $(VENV)/installed-load
 	@$(BIN)/python -m loadtest
+
+docs: $(VENV)/installed-test
+	@$(BIN)/python -m tests.docs.settings_tables
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

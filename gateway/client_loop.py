@@ -236,10 +236,14 @@ class ClientLoop:
             return Outcome.OFFLINE
         if connection.output is not None:
             return self._append(connection, data)
+        return self.write_rest(connection, data, 0)
+
+    def write_rest(self, connection: Connection, data: bytes, sent: int) -> int:
+        """The same for data of which the kernel has taken `sent` bytes, on a connection without an out-buffer."""
         try:
-            sent = os.write(connection.fd, data)
+            sent += os.write(connection.fd, data[sent:] if sent else data)
         except BlockingIOError:
-            sent = 0
+            pass
         except OSError:
             self.destroy(connection, CloseReason.IO_ERROR)
             return Outcome.OFFLINE

@@ -1,5 +1,7 @@
 """Delivering pushes: a batch from the bus in, one outcome byte per push out."""
 
+import os
+
 import ujson
 
 from gateway.client_loop import ClientLoop
@@ -12,6 +14,7 @@ from gateway.text_messages import Style, text_prefix
 from shared.bus import ENTRY, HELD, REPEATABLE, Batch, Segment
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
+from shared.packets import BODY_MAX, encode_header
 from shared.push_ids import push_id
 from shared.signals import V0_SIGNALS, Signal, SubSignal
 from shared.tokens import token_fault
@@ -25,6 +28,7 @@ RECENT_TICKS = 30
 RECENT_MAX = 64
 
 _TEXT_BYTE = FIN | Opcode.TEXT
+_STYLES = Granted.CAMEL | Granted.LOWER
 
 
 class Deliveries:
@@ -57,13 +61,11 @@ class Deliveries:
         """
         outcomes = bytearray()
         add = outcomes.append
-        by_token = self._clients.table.by_token
-        write, special = self._clients.write, int(SPECIAL)
+        by_token, write, write_rest = self._clients.table.by_token, os.write, self._clients.write_rest
         entries = ENTRY.iter_unpack(batch.entries)
         data, start = batch.data, 0
-        payload_max, prefix = self._payload_max, self._plain_prefix
         for segment in batch.segments:
-            plain = not segment.flags & REPEATABLE and segment.signal == Signal.PUSH and not segment.sub_signal
+            plain = segment.signal == Signal.PUSH and not segment.sub_signal and not segment.flags & REPEATABLE
             for _ in range(segment.pushes):
                 token_bytes, payload_bytes, position = next(entries)
                 middle = start + token_bytes
@@ -74,36 +76,34 @@ class Deliveries:
                 connection = by_token.get(token)
                 if connection is None:
                     add(self._absent(token, HeldPush(batch.number, len(outcomes), segment, position, payload)))
-                elif (
-                    plain
-                    and connection.protocol == 3  # Protocol.WS_TEXT
-                    and not connection.granted & 0x7F  # nothing special, snake_case, upper case
-                    and not connection.window_bits
-                    and payload_bytes <= payload_max
-                ):
-                    try:
-                        text = ujson.dumps(payload.decode(), ensure_ascii=False, escape_forward_slashes=False)
-                    except UnicodeDecodeError:
-                        add(8)  # Outcome.REFUSED
-                        continue
-                    message = f"{prefix}{text}}}".encode()
-                    add(write(connection, frame_header(_TEXT_BYTE, len(message)) + message))
-                elif (
-                    plain
-                    and not connection.granted & special
-                    and connection.protocol <= 2
-                    and payload_bytes <= payload_max
-                ):
-                    add(self._deliver_packet(connection, payload))
-                else:
+                    continue
+                frame = self._plain_frame(connection, payload) if plain and connection.output is None else None
+                if frame is None:
                     add(self.deliver(connection, segment, position, payload))
+                    continue
+                try:
+                    taken = write(connection.fd, frame)
+                except OSError:
+                    taken = 0
+                add(0 if taken == len(frame) else write_rest(connection, frame, taken))  # Outcome.SENT
         return outcomes
 
-    def _deliver_packet(self, connection: Connection, payload: bytes) -> int:
-        try:
-            return self._clients.write(connection, self._encoder.packet(connection, Signal.PUSH, 0, 0, payload))
-        except TooLargeError:
-            return Outcome.TOO_LARGE
+    def _plain_frame(self, connection: Connection, payload: bytes) -> bytes | None:
+        """The bytes of a PUSH for a client that asked for nothing special; None for others, and where it is refused."""
+        if connection.granted & SPECIAL or len(payload) > self._payload_max:
+            return None
+        if connection.protocol == Protocol.WS_TEXT:
+            if connection.window_bits or connection.granted & _STYLES:
+                return None
+            try:
+                text = ujson.dumps(payload.decode(), ensure_ascii=False, escape_forward_slashes=False)
+            except UnicodeDecodeError:
+                return None
+            message = f"{self._plain_prefix}{text}}}".encode()
+            return frame_header(_TEXT_BYTE, len(message)) + message
+        if connection.protocol <= Protocol.V2 and len(payload) <= BODY_MAX[connection.protocol]:
+            return encode_header(connection.protocol, Signal.PUSH, 0, 0, len(payload)) + payload
+        return None
 
     def deliver(self, connection: Connection, segment: Segment, position: int, payload: bytes) -> int:
         """One push to one connection, with everything that it may have asked for; the outcome."""
@@ -123,6 +123,10 @@ class Deliveries:
         return outcome
 
     def _send(self, connection: Connection, segment: Segment, position: int, payload: bytes) -> int:
+        plain = segment.signal == Signal.PUSH and not segment.sub_signal
+        frame = self._plain_frame(connection, payload) if plain else None
+        if frame is not None:
+            return self._clients.write(connection, frame)
         message_id = 0
         if connection.granted & Granted.ACK and segment.signal == Signal.PUSH:
             message_id = self._next_message_id(connection)

@@ -55,6 +55,14 @@ HandOverMessage = Hello | Give | Taken | Moved
 _KINDS: dict[str, type[HandOverMessage]] = {"hello": Hello, "give": Give, "taken": Taken, "moved": Moved}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
+#: Type of each field, and of what is in it.
+_VALUES: dict[str, tuple[type, tuple[type, ...]]] = {
+    "worker": (str, ()),
+    "number": (int, ()),
+    "records": (list, (bytes, type(None))),
+    "refused": (list, (int,)),
+}
+
 
 def encode(message: HandOverMessage) -> bytes:
     """One message, without its descriptors."""
@@ -66,10 +74,17 @@ def decode(data: bytes) -> HandOverMessage:
     try:
         fields: list[Any] = msgpack.unpackb(data)
         kind = _KINDS[fields[0]]
-        values = fields[2 : 2 + len(kind._fields)]
-        places = [index for index, name in enumerate(kind._fields) if name == "epoch"]
-        for place in places:
-            values[place] = Epoch(int(values[place][0]), int(values[place][1]))
-        return kind(*values)
+        return kind(*[_checked(name, value) for name, value in zip(kind._fields, fields[2:], strict=False)])
     except (ValueError, KeyError, TypeError, IndexError, msgpack.UnpackException) as error:
         raise BusError(f"malformed hand-over message: {error!r}") from None
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A field's value, if it is of the kind that goes by this name. Raises TypeError and the like."""
+    if name == "epoch":
+        return Epoch(int(value[0]), int(value[1]))
+    kind, members = _VALUES[name]
+    fits = isinstance(value, kind)
+    if not fits or (members and not all(isinstance(member, members) for member in value)):
+        raise TypeError(f"{name} is of another kind")
+    return value

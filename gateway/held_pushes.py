@@ -43,6 +43,10 @@ class HeldPushes:
         self.bytes -= sum(len(push.payload) for push in pushes)
         return pushes
 
+    def tokens(self) -> list[bytes]:
+        """Tokens whose pushes are held."""
+        return list(self._by_token)
+
     def take_all(self) -> list[tuple[bytes, HeldPush]]:
         """Everything: nobody else will come."""
         pushes = [(token, push) for token, held in self._by_token.items() for push in held]

@@ -58,7 +58,10 @@ class Ownership:
         self._moved[peer] = max(epoch, self._moved.get(peer, NO_EPOCH))
         if epoch >= self.epoch:
             self._awaited.discard(peer)
-        return not self._awaited and self.settle()
+        if self._awaited:
+            return False
+        self.settle()
+        return True
 
     def settle(self) -> bool:
         """Wait no longer. True if anything was unsettled."""

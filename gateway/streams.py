@@ -5,7 +5,7 @@ Pure: keeps what it must remember in the record. The first bytes tell the protoc
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.connections import Connection, Protocol
 from gateway.frames import parse_frame
@@ -68,9 +68,8 @@ def _first_event(
 ) -> tuple[Event | None, int]:
     if connection.proxied in (PROXY_REQUIRED, PROXY_ALLOWED):
         behind = _pass_proxy_header(connection, buffer, offset)
-        if behind is None:
-            return None, offset
-        offset = behind
+        if behind is None or behind > offset:
+            return None, behind or offset
     head = bytes(buffer[offset : offset + _HEAD_BYTES])
     if not head:
         return None, offset
@@ -107,4 +106,6 @@ def is_trusted(address: str, networks: list[Network]) -> bool:
     if not networks:
         return False
     peer = ip_address(address.partition("%")[0])
+    if isinstance(peer, IPv6Address):  # an IPv4 client of a listener for both
+        peer = peer.ipv4_mapped or peer
     return any(peer in network for network in networks)

@@ -37,6 +37,10 @@ class ConnectionTable:
             self.count -= 1
         self.release(connection)
 
+    def holds(self, connection: Connection) -> bool:
+        """Whether a connection is here: neither closed nor given away."""
+        return connection.fd >= 0 and self.by_fd[connection.fd] is connection
+
     def bind(self, connection: Connection, token: bytes) -> None:
         """Make `connection` the one of `token`; the caller has dealt with an older one."""
         connection.token = token

@@ -46,7 +46,10 @@ class Core:
             self._workers.receive(identity, frames, now)
         except BusError as error:
             self.counters["bus_errors"] += 1
-            self.outbox.notices.append(f"bus message of {identity[:64]!r} passed over: {error}")
+            worker = self._membership.workers.get(identity)
+            if worker is not None and not worker.faulty:
+                worker.faulty = True
+                self.outbox.notices.append(f"bus message of {worker.name} passed over: {error}")
 
     def unreachable(self, identity: bytes, unsent: Sequence[Sequence[bytes]], now: float) -> None:
         """ZeroMQ has no link to that worker and did not take `unsent`: all messages to it from the first failure on."""

@@ -24,8 +24,8 @@ class Worker:
     """One worker, by the incarnation (one run of its process) that said READY1 last."""
 
     __slots__ = (
-        "calls", "fan_outs", "figures", "hand_over", "held", "identity", "in_flight", "incarnation", "last_heard",
-        "name", "pid", "ring_told_at", "state", "version",
+        "calls", "fan_outs", "faulty", "figures", "hand_over", "held", "identity", "in_flight", "incarnation",
+        "last_heard", "name", "pid", "ring_told_at", "state", "version",
     )  # fmt: skip
 
     def __init__(self, identity: bytes, body: dict[str, Any], now: float) -> None:
@@ -37,6 +37,7 @@ class Worker:
         self.fan_outs: set[int] = set()
         self.calls: set[int] = set()
         self.ring_told_at = now
+        self.faulty = False  # its first message that does not decode was logged
         self.update(body, now)
 
     def update(self, body: dict[str, Any], now: float) -> None:
@@ -107,10 +108,7 @@ class Membership:
     def beat(self, worker: Worker, body: dict[str, Any], now: float) -> None:
         """BEAT1. A worker that missed a RING1 is told again; one that knows a greater epoch is followed."""
         worker.figures = body
-        try:
-            epoch = Epoch(*map(int, body.get("epoch", (0, 0))))
-        except (TypeError, ValueError):
-            raise BusError("BEAT1 without a proper epoch") from None
+        epoch = _checked_epoch(body)
         if epoch > self.epoch:
             self.epoch = epoch
             self._change(f"worker {worker.name} knows a greater epoch {epoch.started_ms}.{epoch.counter}")
@@ -190,10 +188,21 @@ class Membership:
         self._outbox.notices.append(notice)
 
 
+def _checked_epoch(body: dict[str, Any]) -> Epoch:
+    """The epoch in a BEAT1. Raises BusError if it does not fit a batch's header."""
+    said = body.get("epoch", [0, 0])
+    if not isinstance(said, list) or len(said) != 2 or not all(type(number) is int for number in said):
+        raise BusError("BEAT1 whose epoch is not two whole numbers")
+    epoch = Epoch(*said)
+    if not (0 <= epoch.started_ms < 1 << 63 and 0 <= epoch.counter < 1 << 31):
+        raise BusError("BEAT1 whose epoch is out of range")
+    return epoch
+
+
 def _checked_name(identity: bytes, body: dict[str, Any]) -> str:
     """The name in a READY1. Raises BusError if the message is not whole, or not the identity's."""
     name = body.get("worker")
-    if not isinstance(name, str) or name.encode() != identity:
+    if not isinstance(name, str) or name.encode(errors="replace") != identity:
         raise BusError(f"READY1 of {identity[:64]!r} names another worker")
     for key in ("incarnation", "hand_over"):
         if not isinstance(body.get(key), str):

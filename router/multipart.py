@@ -12,17 +12,44 @@ import zmq
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
+#: Frames of an overlong message that are passed over at once; then other work has a turn.
+_SKIP_AT_ONCE = 10_000
+
 Socket = zmq.Socket[bytes]
 
 
-def receive(socket: Socket) -> tuple[list[bytes], zmq.Frame]:
-    """The next message and its first frame, which has the peer's properties. Raises zmq.Again if there is none."""
-    frame: Any = socket.recv(_NOBLOCK, False)
-    first, frames = frame, [frame.bytes]
-    while frame.more:
-        frame = socket.recv(_NOBLOCK, False)
-        frames.append(frame.bytes)
-    return frames, first
+class Receiver:
+    """Reads a socket's messages. Of one with more than `frames_max` frames, only so many are kept."""
+
+    def __init__(self, socket: Socket, frames_max: int) -> None:
+        self._recv: Any = socket.recv  # Any: the stubs do not know that copy=False gives a Frame
+        self._frames_max = frames_max
+        self._skipping = False
+
+    def receive(self) -> tuple[list[bytes], zmq.Frame] | None:
+        """The next message and its first frame, which has the peer's properties.
+
+        None: the rest of an overlong message is not all passed over yet. Raises zmq.Again if nothing waits.
+        """
+        if self._skipping and not self._skip():
+            return None
+        frame = self._recv(_NOBLOCK, False)
+        first, frames = frame, [frame.bytes]
+        while frame.more:
+            frame = self._recv(_NOBLOCK, False)
+            frames.append(frame.bytes)
+            if len(frames) == self._frames_max:
+                self._skipping = frame.more
+                break
+        return frames, first
+
+    def _skip(self) -> bool:
+        """Pass over frames; whether that was the last of the message."""
+        for _ in range(_SKIP_AT_ONCE):
+            if not self._recv(_NOBLOCK, False).more:
+                self._skipping = False
+                return True
+        return False
 
 
 def send(socket: Socket, identity: bytes, frames: Sequence[bytes]) -> None:
@@ -30,7 +57,8 @@ def send(socket: Socket, identity: bytes, frames: Sequence[bytes]) -> None:
 
     zmq.Again if the peer's queue is full, EHOSTUNREACH if there is no such peer.
     """
-    socket.send(identity, _NOBLOCK_MORE)
+    send_frame = socket.send
+    send_frame(identity, _NOBLOCK_MORE)
     for frame in frames[:-1]:
-        socket.send(frame, _NOBLOCK_MORE)
-    socket.send(frames[-1], _NOBLOCK)
+        send_frame(frame, _NOBLOCK_MORE)
+    send_frame(frames[-1], _NOBLOCK)

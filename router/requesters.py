@@ -73,7 +73,7 @@ class Requesters:
         command = frames[0] if frames else b""
         handler = self._handlers.get(command)
         if handler is None:
-            raise RequestError("unknown_command", f"unknown command {command[:16]!r}")
+            raise RequestError("unknown_command", f"unknown command {command[:16].decode(errors='replace')!r}")
         if not scopes & _ALLOWED[command]:
             needed = " or ".join(sorted(_ALLOWED[command]))
             raise RequestError("not_allowed", f"{command.decode()} needs scope {needed}")

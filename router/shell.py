@@ -11,13 +11,14 @@ came together goes on together, and nothing ever waits for more to come.
 
 import logging
 import time
+from collections.abc import Iterator
 
 import zmq
 
 from router import multipart
 from router.core import Core
 from router.memory import MemoryWatch, give_back, resident_bytes
-from router.multipart import Socket
+from router.multipart import Receiver, Socket
 from router.requesters import EVERY_SCOPE
 from router.security import Guard
 from router.sockets import open_bus, open_senders
@@ -26,13 +27,17 @@ from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: One turn takes at most so much from each socket: the other, and the sending, wait no longer than that.
-TURN_MESSAGES = 256
-TURN_BYTES = 4 << 20
+#: One turn takes at most so much from each socket, in bytes, so that the rest does not wait long (some 20 ms, or one
+#: message). A message costs its bytes and what is as much work: 256 small ones make a turn.
+TURN_COST = 1 << 20
+MESSAGE_COST = 3_500
+FRAME_COST = 100
 
 #: When the router stops: how long workers may still answer, and how long answers may then take to be sent.
 GRACE_S = 0.5
 LINGER_MS = 500
+
+_BUS_FRAMES_MAX = 16
 
 #: Between two tries to bind an endpoint whose old socket ZeroMQ has not quite closed.
 _REOPEN_S = 0.01
@@ -58,9 +63,17 @@ class Shell:
         except SettingsError:
             self._context.destroy(linger=0)
             raise
-        for socket in (self._zap, self._bus, self._senders):
-            if socket is not None:
-                self._poller.register(socket, zmq.POLLIN)
+        self._bus_receiver = Receiver(self._bus, _BUS_FRAMES_MAX)
+        self._listen_to(self._senders)
+        self._poller.register(self._bus, zmq.POLLIN)
+        if self._zap is not None:
+            self._poller.register(self._zap, zmq.POLLIN)
+
+    def _listen_to(self, senders: Socket) -> None:
+        # PUSH1 has the most frames: identity, command, id, options, two per target; with one target too many it is
+        # answered `too_many_targets`.
+        self._senders_receiver = Receiver(senders, 4 + 2 * (self._settings.max_targets + 1))
+        self._poller.register(senders, zmq.POLLIN)
 
     def run(self, stop_descriptor: int) -> None:
         """Serve until that descriptor is readable; then answer what can be answered, and close."""
@@ -102,38 +115,36 @@ class Shell:
         return max(0, int(left * 1000) + 1) if left > 0 else 0
 
     def _receive_from_workers(self, now: float) -> None:
-        taken = 0
-        for _ in range(TURN_MESSAGES):
-            try:
-                frames, _ = multipart.receive(self._bus)
-            except zmq.Again:
-                return
+        for message in self._messages(self._bus_receiver):
+            frames, _ = message
             try:
                 self._core.from_worker(frames[0], frames[1:], now)
             except Exception:
                 self._log_bug("message of a worker")
-            taken += sum(map(len, frames))
-            if taken > TURN_BYTES:
-                return
 
     def _receive_from_senders(self, now: float) -> None:
-        taken, senders, guard = 0, self._senders, self._guard
-        if senders is None:
-            return
-        for _ in range(TURN_MESSAGES):
-            try:
-                frames, first = multipart.receive(senders)
-            except zmq.Again:
-                return
+        guard = self._guard
+        for frames, first in self._messages(self._senders_receiver):
             scopes = EVERY_SCOPE if guard is None else guard.scopes(first)
             try:
                 self._core.from_sender(frames[0], frames[1:], now, scopes)
             except Exception:
                 self._log_bug("message of a sender")
                 self._core.fault(frames[0], frames[1:])
-            taken += sum(map(len, frames))
-            if taken > TURN_BYTES:
+
+    def _messages(self, receiver: Receiver) -> Iterator[tuple[list[bytes], zmq.Frame]]:
+        """One turn's messages."""
+        cost = 0
+        while cost < TURN_COST:
+            try:
+                message = receiver.receive()
+            except zmq.Again:
                 return
+            if message is None:
+                return
+            frames = message[0]
+            cost += MESSAGE_COST + FRAME_COST * len(frames) + sum(map(len, frames))
+            yield message
 
     def _log_bug(self, what: str) -> None:
         self._core.counters["internal_errors"] += 1
@@ -200,4 +211,4 @@ class Shell:
             self._senders = open_senders(self._context, self._sender_endpoint, self._settings, self._guard)
         except SettingsError:
             return  # ZeroMQ closes the old one in its own time; the next turn tries again
-        self._poller.register(self._senders, zmq.POLLIN)
+        self._listen_to(self._senders)

@@ -94,6 +94,7 @@ class Settings:
     # keys
     curve_server_key_file: str = _text("", "this router's CURVE key pair (pushctl keygen makes one)")
     curve_permitted_file: str = _text("", "JSON {public key: [scopes]} of peers that may connect")
+    status_key_file: str = _text("", "CURVE key pair that status service and wait-ready show to the router")
 
     @property
     def senders_listen_on(self) -> str:

@@ -39,8 +39,10 @@ SHELLS = ROOTS | {
     "gateway.run_files",
     "router.memory",
     "router.multipart",
+    "router.run_files",
     "router.security",
     "router.shell",
+    "router.sockets",
 }
 #: Packages and modules of services whose business is I/O; what is pure in them is listed.
 PURE_SERVICES = frozenset(

@@ -42,9 +42,9 @@ def _bring_up(settings: Settings, supervision: Supervision) -> int | None:
         if _told_to_stop(_POLL_S):
             return 0
         if failures := supervision.failures():
-            for failure in failures:
-                _complain(failure.line or f"{failure.name} exited with status {failure.status}")
-            return max(1, *[failure.status for failure in failures])
+            for line in dict.fromkeys(failure.line or f"{failure.name} does not start" for failure in failures):
+                _complain(line)
+            return 1
         if not supervision.running:
             _complain(f"supervisord exited with status {supervision.process.returncode}")
             return 1

@@ -28,10 +28,9 @@ _SOCKET_PATH_MAX = 107
 
 
 class Failure(NamedTuple):
-    """A process of the fleet that does not come up: name, exit status, and the last line that it wrote."""
+    """A process of the fleet that does not come up, and the last line that it wrote."""
 
     name: str
-    status: int
     line: str
 
 
@@ -95,7 +94,11 @@ class Supervision:
 
     def failures(self) -> list[Failure]:
         """Processes that have ended or cannot start. Empty too while supervisord itself does not answer yet."""
-        return [self._failure(process) for process in self._processes() if process["state"] in _FAILED]
+        return [
+            Failure(process["name"], last_line(Path(process["stdout_logfile"])))
+            for process in self._processes()
+            if process["state"] in _FAILED
+        ]
 
     def _processes(self) -> list[dict[str, Any]]:
         transport = SupervisorTransport(None, None, f"unix://{socket_path(self._settings)}")
@@ -106,9 +109,6 @@ class Supervision:
             return []
         finally:
             transport.close()
-
-    def _failure(self, process: dict[str, Any]) -> Failure:
-        return Failure(process["name"], process["exitstatus"], last_line(Path(process["stdout_logfile"])))
 
     def terminate(self) -> None:
         """Have it end itself and its processes."""

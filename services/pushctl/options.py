@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 import ujson
@@ -23,32 +25,61 @@ def timeout(default: float, text: str) -> Callable[[F], F]:
     return click.option("--timeout", type=seconds, default=default, show_default=True, metavar="SECONDS", help=text)
 
 
-def sender_options(command: F) -> F:
-    """`--router`: which router to ask."""
-    return click.option(
+class Way(NamedTuple):
+    """How to reach the routers, as said on the command line."""
+
+    endpoints: tuple[str, ...]
+    key_file: Path | None
+    router_key: str | None
+
+
+def sender_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--router`, `--key-file` and `--router-key`, given to the command as one `way`."""
+
+    @click.option(
         "--router",
-        "routers",
+        "endpoints",
         multiple=True,
         metavar="ENDPOINT",
         help="A router's sender endpoint, e.g. tcp://10.0.0.1:6700; may be repeated. Default: this host's.",
-    )(command)
+    )
+    @click.option(
+        "--key-file",
+        type=click.Path(path_type=Path),
+        envvar="PUSHCTL_KEY_FILE",
+        show_envvar=True,
+        help="Your CURVE key pair, made by `pushctl keygen`, if the router wants one.",
+    )
+    @click.option(
+        "--router-key",
+        metavar="KEY",
+        envvar="PUSHCTL_ROUTER_KEY",
+        show_envvar=True,
+        help="The router's public key. Default: that in the setting curve_server_key_file.",
+    )
+    @wraps(command)
+    def with_way(
+        *arguments: Any, endpoints: tuple[str, ...], key_file: Path | None, router_key: str | None, **more: Any
+    ) -> Any:
+        return command(*arguments, way=Way(endpoints, key_file, router_key), **more)
+
+    return with_way
 
 
 @contextmanager
-def open_sender(routers: tuple[str, ...], timeout: float, **settings: Any) -> Iterator[Sender]:
+def open_sender(way: Way, timeout: float, **settings: Any) -> Iterator[Sender]:
     """A sender whose router has answered. Raises SettingsError, and SenderError `unreachable`."""
     from services.environment import read_settings  # noqa: PLC0415  (costs 0.1 s; `--help` needs none of it)
+    from services.pushctl.keys import sender_keys  # noqa: PLC0415
     from services.sender import Sender  # noqa: PLC0415
     from services.status.addresses import reachable_endpoint  # noqa: PLC0415
 
-    endpoints = routers or (reachable_endpoint(read_settings()),)
-    with Sender(endpoints, give_up_s=timeout, **settings) as sender:
-        try:
-            sender.wait_ready(timeout)
-            yield sender
-        except BaseException:
-            sender.close(0)
-            raise
+    host_settings = read_settings()
+    endpoints = way.endpoints or (reachable_endpoint(host_settings),)
+    curve = sender_keys(host_settings, way.key_file, way.router_key)
+    with Sender(endpoints, curve=curve, give_up_s=timeout, **settings) as sender:
+        sender.wait_ready(timeout)
+        yield sender
 
 
 def print_json(value: Any) -> None:

@@ -33,7 +33,7 @@ def push_file(
     failed: BinaryIO | None,
     in_flight: int,
     timeout: float,
-    routers: tuple[str, ...],
+    way: options.Way,
     as_json: bool,
 ) -> None:
     """Push every line of FILE (`-`: standard input), and print how many had which outcome.
@@ -46,7 +46,7 @@ def push_file(
     lines = Lines(file)
     outcomes: Counter[str] = Counter()
     started = monotonic()
-    with options.open_sender(routers, timeout, window=in_flight) as sender, _progress(file) as bar:
+    with options.open_sender(way, timeout, window=in_flight) as sender, _progress(file) as bar:
         for outcome in sender.push_many(lines):
             line = lines.pushed.popleft()
             bar.update(len(line))

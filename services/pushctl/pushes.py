@@ -33,7 +33,7 @@ def push(
     signal: str | None,
     sub_signal: str | None,
     timeout: float,
-    routers: tuple[str, ...],
+    way: options.Way,
     as_json: bool,
 ) -> None:
     """Push TEXT to TOKEN and print the outcome. TEXT `-` reads standard input.
@@ -47,7 +47,7 @@ def push(
     """
     target, payload = _arguments(token, text, to_all, file)
     push_options = _push_options(signal, sub_signal, timeout)
-    with options.open_sender(routers, timeout) as sender:
+    with options.open_sender(way, timeout) as sender:
         if target is None:
             outcome, counts = sender.push_all(payload, **push_options)
         else:

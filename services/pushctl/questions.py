@@ -18,9 +18,9 @@ _tokens = click.argument("tokens", nargs=-1, required=True, metavar="TOKEN...")
 @options.sender_options
 @options.as_json
 @click.pass_context
-def find(ctx: click.Context, tokens: tuple[str, ...], timeout: float, routers: tuple[str, ...], as_json: bool) -> None:
+def find(ctx: click.Context, tokens: tuple[str, ...], timeout: float, way: options.Way, as_json: bool) -> None:
     """Say for each TOKEN whether its client is online, and where. Exit code 1 if one is not."""
-    with options.open_sender(routers, timeout) as sender:
+    with options.open_sender(way, timeout) as sender:
         answers = sender.find(tokens)
     if as_json:
         options.print_json([{"token": token, **answer} for token, answer in zip(tokens, answers, strict=True)])
@@ -45,9 +45,9 @@ def _whereabouts(token: str, answer: dict[str, Any]) -> str:
 @options.sender_options
 @options.as_json
 @click.pass_context
-def kick(ctx: click.Context, tokens: tuple[str, ...], timeout: float, routers: tuple[str, ...], as_json: bool) -> None:
+def kick(ctx: click.Context, tokens: tuple[str, ...], timeout: float, way: options.Way, as_json: bool) -> None:
     """Disconnect the client of each TOKEN. Exit code 1 if one was not online."""
-    with options.open_sender(routers, timeout) as sender:
+    with options.open_sender(way, timeout) as sender:
         answers = sender.kick(tokens)
     if as_json:
         options.print_json([{"token": token, "kicked": kicked} for token, kicked in zip(tokens, answers, strict=True)])
@@ -62,9 +62,9 @@ def kick(ctx: click.Context, tokens: tuple[str, ...], timeout: float, routers: t
 @options.timeout(5, "How long to look for a router and to wait for its answer.")
 @options.sender_options
 @options.as_json
-def stat(timeout: float, routers: tuple[str, ...], as_json: bool) -> None:
+def stat(timeout: float, way: options.Way, as_json: bool) -> None:
     """Show the fleet's figures: workers, connections, counters."""
-    with options.open_sender(routers, timeout) as sender:
+    with options.open_sender(way, timeout) as sender:
         figures = sender.stat()
     if as_json:
         options.print_json(figures)

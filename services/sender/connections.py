@@ -28,7 +28,10 @@ class CurveKeys(NamedTuple):
 
 
 class Connection:
-    """A DEALER that ends when its connection does; the monitor tells. Not for use by two threads at a time."""
+    """A DEALER that ends when its connection does; the monitor tells. Not for use by two threads at a time.
+
+    Raises zmq.ZMQError if `endpoint` is none, or a key is none.
+    """
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, window: int, curve: CurveKeys | None) -> None:
         self._dealer = context.socket(zmq.DEALER)
@@ -39,11 +42,15 @@ class Connection:
         self._dealer.setsockopt(zmq.IPV6, 1)
         self._dealer.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         self._dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
-        if curve:
-            self._dealer.curve_serverkey, self._dealer.curve_publickey, self._dealer.curve_secretkey = curve
         self._monitor = self._dealer.get_monitor_socket()
-        self._dealer.connect(endpoint)
         self.sockets = (self._dealer, self._monitor)
+        try:
+            if curve:
+                self._dealer.curve_serverkey, self._dealer.curve_publickey, self._dealer.curve_secretkey = curve
+            self._dealer.connect(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
 
     def receive(self) -> list[list[bytes]]:
         """What has arrived, up to RECEIVE_MAX messages."""

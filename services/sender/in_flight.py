@@ -81,7 +81,7 @@ class Batch(Request):
         again = [position for position in self.pending if outcomes[position] in RETRYABLE]
         final = self._finish([position for position in self.pending if outcomes[position] not in RETRYABLE], outcomes)
         self._doubts.update(position for position in again if outcomes[position] is Outcome.UNKNOWN)
-        self.pending, self._last = (), outcomes
+        self.pending, self._last = again, outcomes
         return final
 
     def _all_sent(self) -> list[tuple[Push, Outcome]]:

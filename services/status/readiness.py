@@ -5,6 +5,7 @@ from typing import Any
 
 from services.sender import Sender
 from services.status.addresses import reachable, reachable_endpoint
+from services.status.keys import status_keys
 from shared.errors import SenderError
 from shared.settings import Settings
 
@@ -13,7 +14,10 @@ ANSWER_S = 1.0
 
 
 def not_ready(settings: Settings, *, status: bool = True) -> list[str]:
-    """What does not answer yet, one line each; empty when the fleet is ready. `status`: ask the status service too."""
+    """What does not answer yet, one line each; empty when the fleet is ready. `status`: ask the status service too.
+
+    Raises SettingsError for key files that do not work.
+    """
     lines = [*_router_and_ring(settings), *_client_port(settings)]
     if status and not answers_ok(reachable(settings.host), settings.api_port, "/health/live"):
         lines.append(f"status service: no answer on port {settings.api_port}")
@@ -21,7 +25,8 @@ def not_ready(settings: Settings, *, status: bool = True) -> list[str]:
 
 
 def _router_and_ring(settings: Settings) -> list[str]:
-    sender = Sender(reachable_endpoint(settings), give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
+    curve = status_keys(settings)
+    sender = Sender(reachable_endpoint(settings), curve=curve, give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
     try:
         figures = sender.stat()
     except SenderError as error:

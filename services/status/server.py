@@ -17,6 +17,7 @@ from services.sender.gevent import Sender
 from services.status.addresses import reachable_endpoint
 from services.status.application import Application
 from services.status.figures import Figures
+from services.status.keys import status_keys
 from services.status.readiness import ANSWER_S, not_ready
 from shared.errors import SettingsError
 from shared.settings import Settings
@@ -38,9 +39,11 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent.pywsgi has no types
 
 
 def serve(settings: Settings) -> int:
-    """Answer until SIGTERM or SIGINT; the exit status. Raises SettingsError (`api_port`) if the port is taken."""
+    """Answer until SIGTERM or SIGINT; the exit status. Raises SettingsError (`api_port` where the port is taken)."""
+    curve = status_keys(settings)
     listener = open_listener(settings)
-    sender = Sender(reachable_endpoint(settings), name="status", give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
+    limits = {"give_up_s": ANSWER_S, "hello_timeout_s": ANSWER_S}
+    sender = Sender(reachable_endpoint(settings), name="status", curve=curve, **limits)
     application = Application(Figures(sender.stat), partial(not_ready, settings, status=False))
     server = Server(
         listener,

@@ -14,7 +14,8 @@ from tests.clients.packets import HEADERS, SIGNALS, SUB_SIGNALS, Packet, decode_
 from tests.clients.wires import Wire
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_NUMBERS = {name: number for number, name in SIGNALS.items()}
+#: NONE heads the answer to a message that names no signal, or cannot be read.
+_NUMBERS = {"NONE": 0} | {name: number for number, name in SIGNALS.items()}
 
 
 class WebSocket:
@@ -71,6 +72,17 @@ def read_response(wire: Wire) -> tuple[int, dict[str, str]]:
     first, *lines = wire.read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
     pairs = [line.split(":", 1) for line in lines if line]
     return int(first.split()[1]), {name.strip().lower(): value.strip() for name, value in pairs}
+
+
+def as_json(body: bytes) -> bytes:
+    """A body that is JSON as it is, however deep; anything else as a JSON string."""
+    try:
+        json.loads(body)
+    except RecursionError:
+        return body
+    except ValueError:
+        return json.dumps(body.decode()).encode()
+    return body
 
 
 class WebSocketClient(Conversation):
@@ -133,18 +145,16 @@ class TextClient(WebSocketClient):
         self._case = str.lower if lower else str.upper
 
     def encode_message(self, packet: Packet) -> bytes:
-        """`content` goes as JSON where the body is JSON, else as a string."""
+        """`content` goes as JSON, byte for byte, where the body is JSON, else as a string."""
         fields: dict[str, Any] = {
             "signal": self._case(SIGNALS[packet.signal]),
             self.sub_signal: self._topic(packet.sub_signal),
             self.message_id: packet.message_id,
         }
-        if packet.body:
-            try:
-                fields["content"] = json.loads(packet.body)
-            except ValueError:
-                fields["content"] = packet.body.decode()
-        return json.dumps(fields).encode()
+        text = json.dumps(fields).encode()
+        if not packet.body:
+            return text
+        return b'%b, "content": %b}' % (text[:-1], as_json(packet.body))
 
     def decode_message(self, payload: bytes) -> Packet:
         fields = json.loads(payload.decode())

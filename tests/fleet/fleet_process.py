@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from services.status.keys import status_keys
 from services.status.readiness import live_workers
 from shared import places
 from shared.settings import Settings, load
@@ -186,8 +187,11 @@ class Fleet:
         return live_workers(self.stat())
 
     def stat(self, seconds: float = 1.0) -> dict[str, Any]:
-        """STAT1. Raises TimeoutError."""
-        with RawSender(self.endpoint, deadline=seconds) as sender:
+        """STAT1, with the keys of `status_key_file` if the router wants some. Raises TimeoutError."""
+        keys = status_keys(self.settings)
+        names = ("curve_serverkey", "curve_publickey", "curve_secretkey")
+        options: dict[str, int | bytes] = dict(zip(names, keys, strict=True)) if keys else {}
+        with RawSender(self.endpoint, deadline=seconds, **options) as sender:
             return sender.stat()
 
     def log(self, name: str) -> str:

@@ -58,6 +58,11 @@ class PeakMemory:
         return max(peak_bytes(pid) - self._before[pid] for pid in self._pids)
 
 
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
 def peak_bytes(pid: int) -> int:
     """Greatest resident memory of a process since the peak was reset."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -30,7 +30,7 @@ def test_environment_has_what_the_configuration_needs(monkeypatch: pytest.Monkey
 
 def test_drained_worker_stays_away(configuration: configparser.RawConfigParser) -> None:
     gateway = configuration["program:gateway"]
-    assert (gateway["autorestart"], gateway["exitcodes"]) == ("unexpected", "0")
+    assert (gateway["autorestart"], gateway["exitcodes"]) == ("unexpected", "0,2")
     assert (gateway["stopasgroup"], gateway["killasgroup"], gateway["stopsignal"]) == ("false", "true", "TERM")
     deadline = Settings().drain_timeout_s
     assert int(gateway["stopwaitsecs"].replace("%(ENV_PUSH_DRAIN_TIMEOUT_S)s", str(deadline))) > deadline

@@ -1,0 +1,139 @@
+"""Pushes to all."""
+
+import pytest
+import ujson
+
+from router.fan_outs import outcome_of
+from shared import bus
+from shared.outcomes import Outcome
+from tests.router.driven_core import STARTED_MS, DrivenCore, push2
+
+
+def to_all(fleet: DrivenCore, request_id: bytes = b"r1", **options: object) -> None:
+    fleet.ask(*push2(request_id, [(b"ignored", b"news")], to="all", **options))
+
+
+def counts(fleet: DrivenCore, worker: str, frames: list[bytes], **body: object) -> None:
+    fleet.say(worker, bus.encode_numbered(bus.COUNTS1, bus.number_of(frames), body))
+
+
+def answered(fleet: DrivenCore) -> tuple[Outcome, dict[str, int]]:
+    command, _, outcomes, detail = fleet.answer()
+    assert command == b"DONE1"
+    return Outcome(*outcomes), ujson.loads(detail)
+
+
+def test_every_worker_gets_it_and_the_counts_are_added_up() -> None:
+    fleet = DrivenCore("h/0", "h/1", "h/2")
+    fleet.say("h/2", bus.encode_control(bus.BYE1, {"leaving": True}))
+    to_all(fleet)
+    messages = {name: frames for name, frames in fleet.to_workers if frames[0] == bus.ALL1}
+    assert messages.keys() == {"h/0", "h/1", "h/2"}
+    fan_out = bus.decode_fan_out(messages["h/0"])
+    assert fan_out.payload == b"news"
+    assert fan_out.number == (STARTED_MS << 20) + 1
+    assert fan_out.segment.pushes == 1
+    counts(fleet, "h/0", messages["h/0"], matched=3, sent=2, buffered=1)
+    counts(fleet, "h/1", messages["h/1"], matched=2, sent=1, refused=1)
+    assert fleet.answers() == []
+    counts(fleet, "h/2", messages["h/2"])
+    outcome, detail = answered(fleet)
+    assert outcome is Outcome.SENT
+    assert detail == {
+        "workers": 3, "matched": 5, "sent": 3, "buffered": 1, "overloaded": 0, "refused": 1, "too_large": 0,
+        "acked": 0, "stored": 0, "offline": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ({"matched": 1, "sent": 1, "acked": 1}, Outcome.ACKED),
+        ({"sent": 1, "stored": 1, "overloaded": 9}, Outcome.SENT),
+        ({"stored": 1, "buffered": 1}, Outcome.STORED),
+        ({"buffered": 1, "overloaded": 1}, Outcome.BUFFERED),
+        ({"overloaded": 1, "too_large": 1, "refused": 1}, Outcome.OVERLOADED),
+        ({"too_large": 1, "refused": 1}, Outcome.TOO_LARGE),
+        ({"refused": 1}, Outcome.REFUSED),
+        ({}, Outcome.OFFLINE),
+    ],
+)
+def test_the_one_outcome(said: dict[str, int], outcome: Outcome) -> None:
+    assert outcome_of(said, 0) is outcome
+
+
+def test_unknown_workers_may_have_delivered() -> None:
+    assert outcome_of({"overloaded": 1}, 1) is Outcome.UNKNOWN
+    assert outcome_of({"sent": 1}, 1) is Outcome.SENT
+
+
+def test_a_lost_worker_is_said_to_be_unknown() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    to_all(fleet)
+    counts(fleet, "h/1", fleet.messages(bus.ALL1, "h/1")[0], matched=1, sent=1)
+    fleet.join("h/0", incarnation="b")
+    outcome, detail = answered(fleet)
+    assert (outcome, detail["unknown_workers"]) == (Outcome.SENT, 1)
+
+
+def test_a_worker_that_could_not_be_reached_does_not_count() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    fleet.cut.add(b"h/0")
+    to_all(fleet)
+    counts(fleet, "h/1", fleet.messages(bus.ALL1, "h/1")[0], matched=0)
+    outcome, detail = answered(fleet)
+    assert (outcome, detail["workers"], "unknown_workers" in detail) == (Outcome.OFFLINE, 1, False)
+    fleet.cut.add(b"h/1")
+    to_all(fleet)
+    assert answered(fleet)[0] is Outcome.UNAVAILABLE
+
+
+def test_time_out() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    to_all(fleet, timeout_ms=200)
+    late = fleet.messages(bus.ALL1, "h/0")[0]
+    fleet.advance(0.3)
+    outcome, detail = answered(fleet)
+    assert (outcome, detail["unknown_workers"]) == (Outcome.UNKNOWN, 2)
+    counts(fleet, "h/0", late, sent=1)
+    assert fleet.answers() == []
+    assert fleet.core.counters["bus_strays"] == 1
+
+
+def test_without_workers() -> None:
+    fleet = DrivenCore()
+    fleet.advance(1)
+    to_all(fleet)
+    assert answered(fleet)[0] is Outcome.UNAVAILABLE
+
+
+def test_it_waits_for_the_first_ring() -> None:
+    fleet = DrivenCore(ring_settle_ms=1000, workers=2)
+    to_all(fleet, b"r1", timeout_ms=100)
+    to_all(fleet, b"r2")
+    fleet.join("h/0")
+    fleet.advance(0.2)
+    assert answered(fleet)[0] is Outcome.UNAVAILABLE
+    fleet.advance(1)
+    (frames,) = fleet.messages(bus.ALL1)
+    counts(fleet, "h/0", frames, matched=1, sent=1)
+    assert answered(fleet)[0] is Outcome.SENT
+
+
+@pytest.mark.parametrize("body", [{"sent": -1}, {"sent": "1"}, {"matched": None}, {"sent": True}])
+def test_counts_that_are_no_numbers(body: dict[str, object]) -> None:
+    fleet = DrivenCore("h/0")
+    to_all(fleet)
+    counts(fleet, "h/0", fleet.messages(bus.ALL1)[0], **body)
+    assert answered(fleet)[0] is Outcome.UNKNOWN
+    assert fleet.core.counters["bus_errors"] == 1
+
+
+def test_counts_twice() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    to_all(fleet)
+    frames = fleet.messages(bus.ALL1, "h/0")[0]
+    counts(fleet, "h/0", frames, sent=1)
+    counts(fleet, "h/0", frames, sent=1)
+    counts(fleet, "h/1", frames)
+    assert answered(fleet)[1]["sent"] == 1

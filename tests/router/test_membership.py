@@ -1,0 +1,239 @@
+"""Workers come, go, die and come again; epochs follow."""
+
+import pytest
+
+from shared import bus
+from shared.rings import Epoch, owners_of_slots
+from tests.router.driven_core import STARTED_MS, DrivenCore
+
+
+def bye(fleet: DrivenCore, worker: str, **body: object) -> None:
+    fleet.say(worker, bus.encode_control(bus.BYE1, body))
+
+
+def beat(fleet: DrivenCore, worker: str, epoch: object = None) -> None:
+    known = list(fleet.rings(worker)[-1].epoch) if epoch is None and fleet.rings(worker) else epoch or [0, 0]
+    fleet.say(worker, bus.encode_control(bus.BEAT1, {"epoch": known}))
+
+
+def epoch(fleet: DrivenCore) -> Epoch:
+    return fleet.core.parts.membership.epoch
+
+
+def test_the_first_ring_comes_when_all_workers_are_there() -> None:
+    fleet = DrivenCore(ring_settle_ms=60_000, workers=2)
+    fleet.join("h/0")
+    fleet.advance(1)
+    assert fleet.rings("h/0") == []
+    fleet.join("h/1")
+    paths = {"h/0": "/run/h/0.sock", "h/1": "/run/h/1.sock"}
+    assert fleet.rings("h/0") == fleet.rings("h/1") == [bus.RingNews(Epoch(STARTED_MS, 1), paths, {})]
+
+
+def test_or_when_the_router_has_waited_long_enough() -> None:
+    fleet = DrivenCore(ring_settle_ms=1000, workers=3)
+    fleet.join("h/0")
+    fleet.join("h/1")
+    fleet.advance(0.99)
+    assert fleet.rings("h/0") == []
+    fleet.advance(0.02)
+    assert [news.epoch for news in fleet.rings("h/0")] == [(STARTED_MS, 1)]
+
+
+def test_every_change_is_an_epoch_for_everybody() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    before = epoch(fleet)
+    bye(fleet, "h/0", leaving=True)
+    assert (epoch(fleet).counter, fleet.rings("h/0")[-1]) == (before.counter + 1, fleet.rings("h/1")[-1])
+    assert fleet.rings("h/0")[-1].live.keys() == {"h/1"}
+    assert fleet.rings("h/0")[-1].leaving == {"h/0": "/run/h/0.sock"}
+    bye(fleet, "h/0", gone=True)
+    assert (epoch(fleet).counter, fleet.rings("h/1")[-1].leaving) == (before.counter + 2, {})
+    assert len(fleet.rings("h/0")) == len(fleet.rings("h/1"))
+    assert fleet.core.counters["workers_lost"] == 0
+
+
+def test_changes_of_one_turn_are_one_epoch() -> None:
+    fleet = DrivenCore("h/0")
+    before = epoch(fleet)
+    for name in ("h/1", "h/2", "h/3"):
+        body = {"worker": name, "incarnation": "a", "hand_over": "x"}
+        fleet.core.from_worker(name.encode(), bus.encode_control(bus.READY1, body), fleet.now)
+    fleet.turn()
+    assert epoch(fleet).counter == before.counter + 1
+    assert len(fleet.rings("h/3")) == 1
+
+
+def test_leaving_twice_changes_nothing() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    bye(fleet, "h/0", leaving=True)
+    before = epoch(fleet)
+    bye(fleet, "h/0", leaving=True)
+    assert epoch(fleet) == before
+
+
+def test_a_worker_may_be_leaving_when_a_new_router_meets_it() -> None:
+    fleet = DrivenCore("h/0")
+    fleet.join("h/1", leaving=True)
+    assert fleet.rings("h/0")[-1].live.keys() == {"h/0"}
+    assert fleet.rings("h/0")[-1].leaving.keys() == {"h/1"}
+
+
+def test_the_same_incarnation_again_only_gets_the_ring_again() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    before, told = epoch(fleet), len(fleet.rings("h/1"))
+    fleet.join("h/0")
+    assert epoch(fleet) == before
+    assert fleet.rings("h/0")[-1].epoch == before
+    assert len(fleet.rings("h/1")) == told
+
+
+def test_another_incarnation_is_a_new_epoch_with_the_same_owners() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    owners, before = fleet.core.parts.membership.owners, epoch(fleet)
+    fleet.join("h/0", incarnation="b")
+    assert epoch(fleet).counter == before.counter + 1
+    assert fleet.core.parts.membership.owners is owners
+    assert owners == owners_of_slots(["h/0", "h/1"])
+
+
+def test_strangers_are_asked_who_they_are() -> None:
+    fleet = DrivenCore("h/0")
+    beat(fleet, "h/9")
+    assert fleet.messages(bus.WHO1, "h/9") == [bus.encode_control(bus.WHO1, {})]
+    assert b"h/9" not in fleet.core.parts.membership.workers
+
+
+def test_silence_is_probed_and_then_taken_for_death() -> None:
+    fleet = DrivenCore("h/0", "h/1", worker_heartbeat_ms=1000, worker_timeout_ms=5000)
+    for _ in range(8):
+        fleet.advance(0.5)
+        beat(fleet, "h/1")
+    assert fleet.messages(bus.WHO1, "h/0")
+    assert not fleet.messages(bus.WHO1, "h/1")
+    assert fleet.rings("h/1")[-1].live.keys() == {"h/0", "h/1"}
+    for _ in range(4):
+        fleet.advance(0.5)
+        beat(fleet, "h/1")
+    assert fleet.rings("h/1")[-1].live.keys() == {"h/1"}
+    assert fleet.core.counters["workers_lost"] == 1
+    assert any("h/0 lost: silent" in notice for notice in fleet.notices)
+
+
+def test_a_silent_worker_whose_link_is_gone_is_lost_at_the_first_probe() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    fleet.cut.add(b"h/0")
+    for _ in range(6):
+        fleet.advance(0.5)
+        beat(fleet, "h/1")
+    assert fleet.rings("h/1")[-1].live.keys() == {"h/1"}
+
+
+def test_a_lost_worker_may_come_again() -> None:
+    fleet = DrivenCore("h/0")
+    fleet.advance(6)
+    assert fleet.rings("h/0")[-1].live.keys() == {"h/0"}
+    beat(fleet, "h/0")
+    fleet.join("h/0")
+    assert fleet.rings("h/0")[-1].epoch == epoch(fleet)
+    assert epoch(fleet).counter == 3
+
+
+def test_a_pause_of_the_router_is_not_held_against_workers() -> None:
+    fleet = DrivenCore("h/0")
+    fleet.advance(1)
+    beat(fleet, "h/0")
+    fleet.now += 60
+    fleet.core.tick(fleet.now)
+    fleet.turn()
+    assert fleet.core.counters["workers_lost"] == 0
+    fleet.advance(6)
+    assert fleet.core.counters["workers_lost"] == 1
+
+
+def test_a_worker_that_missed_the_ring_is_told_again() -> None:
+    fleet = DrivenCore("h/0")
+    beat(fleet, "h/0", epoch=[0, 0])
+    assert len(fleet.rings("h/0")) == 1
+    fleet.advance(1.1)
+    beat(fleet, "h/0", epoch=[0, 0])
+    assert len(fleet.rings("h/0")) == 2
+    beat(fleet, "h/0")
+    assert len(fleet.rings("h/0")) == 2
+
+
+def test_a_greater_epoch_is_continued() -> None:
+    fleet = DrivenCore("h/0")
+    beat(fleet, "h/0", epoch=[STARTED_MS + 5, 7])
+    assert epoch(fleet) == (STARTED_MS + 5, 8)
+    assert fleet.rings("h/0")[-1].epoch == (STARTED_MS + 5, 8)
+
+
+@pytest.mark.parametrize("said", ["12", [1], [1, 2, 3], [1, "2"], [1.5, 2], [-1, 0], [1 << 63, 0], [0, 1 << 31], {}, 7])
+def test_an_epoch_that_is_none(said: object) -> None:
+    fleet = DrivenCore("h/0")
+    fleet.say("h/0", bus.encode_control(bus.BEAT1, {"epoch": said}))
+    assert fleet.core.counters["bus_errors"] == 1
+    assert epoch(fleet).started_ms == STARTED_MS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"worker": "h/1", "incarnation": "a", "hand_over": "x"},
+        {"worker": "h/0", "hand_over": "x"},
+        {"worker": "h/0", "incarnation": 1, "hand_over": "x"},
+        {"worker": "h/0", "incarnation": "a"},
+        {"worker": "h/0", "incarnation": "a", "hand_over": "x", "pid": "1"},
+        {"worker": "\ud800", "incarnation": "a", "hand_over": "x"},
+        {"worker": 1, "incarnation": "a", "hand_over": "x"},
+    ],
+)
+def test_ready_that_is_not_whole(body: dict[str, object]) -> None:
+    fleet = DrivenCore()
+    fleet.say("h/0", bus.encode_control(bus.READY1, body))
+    assert fleet.core.counters["bus_errors"] == 1
+    assert not fleet.core.parts.membership.workers
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [b""],
+        [b"READY9", b"{}"],
+        [bus.READY1],
+        [bus.READY1, b"["],
+        [bus.READY1, b"[]"],
+        [bus.BEAT1, b"\xff"],
+        [bus.BYE1, b"{}"],
+        [bus.OUTCOMES1],
+        [bus.OUTCOMES1, b"1", b""],
+        [bus.LATE1, bytes(8), b"123"],
+        [bus.COUNTS1, bytes(8)],
+        [bus.COUNTS1, bytes(8), b"[]"],
+        [bus.REPLY1, b"", b"{}"],
+        [bytes(9)] * 1000,
+    ],
+)
+def test_bus_messages_that_do_not_decode_are_counted(frames: list[bytes]) -> None:
+    fleet = DrivenCore("h/0")
+    for _ in range(3):
+        fleet.say("h/0", frames)
+    assert fleet.core.counters["bus_errors"] == 3
+    assert len([notice for notice in fleet.notices if "passed over" in notice]) == 1
+
+
+def test_one_line_for_each_event() -> None:
+    fleet = DrivenCore("h/0")
+    bye(fleet, "h/0", leaving=True)
+    bye(fleet, "h/0", gone=True)
+    assert fleet.notices == [
+        "worker h/0 joined",
+        f"ring {STARTED_MS}.1 of 1 workers: h/0",
+        "worker h/0 is leaving",
+        f"ring {STARTED_MS}.2 of 0 workers: none",
+        "worker h/0 left",
+        f"ring {STARTED_MS}.3 of 0 workers: none",
+    ]

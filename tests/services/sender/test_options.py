@@ -1,0 +1,37 @@
+import pytest
+
+from services.sender.options import DEFAULT, encode_options
+from shared.errors import SenderError
+from shared.requests import parse_options
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"timeout_ms": 100}, {"to": "all", "sub_signal": "MN"}, {"collapse": 'a"\\/ä', "ttl": 3}]
+)
+def test_with_id_is_what_was_said_and_the_id(options: dict[str, object]):
+    parsed = parse_options(encode_options(options).with_id(b"k-1"))
+    assert parsed.id == "k-1"
+    for name in options.keys() - {"sub_signal"}:
+        assert getattr(parsed, name) == options[name]
+
+
+def test_what_the_protocol_needs_to_know():
+    assert (DEFAULT.to_all, DEFAULT.timeout_s) == (False, 5.0)
+    everybody = encode_options({"to": "all", "timeout_ms": 1500})
+    assert (everybody.to_all, everybody.timeout_s) == (True, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"id": "mine"}, "id is set by the sender itself"),
+        ({"ttl": -1}, "ttl is not a whole number"),
+        ({"to": "nobody"}, "to is none of"),
+        ({"collapse": object()}, "collapse|JSON"),
+        ({"wait": float("nan")}, "wait|JSON"),
+    ],
+)
+def test_bad_options(options: dict[str, object], complaint: str):
+    with pytest.raises(SenderError, match=complaint) as caught:
+        encode_options(options)
+    assert caught.value.code == "bad_options"
