@@ -27,7 +27,7 @@ bench: $(VENV)/installed-test
 	@$(BIN)/python -m benchmarks
 
 conformance: $(VENV)/installed-test
-	@$(BIN)/python -m tests.conformance
+	@CONFORMANCE_FULL=1 $(BIN)/python -m pytest tests/conformance
 
 loadtest: $(VENV)/installed-load
 	@$(BIN)/python -m loadtest
@@ -43,7 +43,7 @@ clean:
 lock:
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip --disable-pip-version-check --quiet install '.[test,load]'
+	build/lock/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[test,load]'
 	build/lock/bin/python -m pip --disable-pip-version-check freeze --all --exclude pip --exclude push-gateway \
 		> build/constraints.txt
 	mv build/constraints.txt constraints.txt

@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import zmq
 
@@ -117,7 +118,29 @@ class Sender:
 
 
 class FloorSender:
-    """A TCP connection to the floor's request port."""
+    """A ZeroMQ socket on the floor's request port: the sender is the same, only the fleet is missing."""
+
+    def __init__(self, port: int) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.STREAM)
+        self._socket.linger = 0
+        self._socket.connect(f"tcp://127.0.0.1:{port}")
+        self._peer = self._socket.recv_multipart()[0]  # said when the connection stands
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+    def push_stamped(self, token: bytes, payload: bytes) -> None:
+        """One push to the client of that token."""
+        self._socket.send_multipart([self._peer, _floor_request(token, payload)])
+
+    def take_answers(self, told: Told, timeout_ms: int = 0) -> int:
+        """The floor never answers."""
+        return 0
+
+
+class PlainFloorSender:
+    """The same with a bare TCP socket."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -128,14 +151,26 @@ class FloorSender:
 
     def push_stamped(self, token: bytes, payload: bytes) -> None:
         """One push to the client of that token."""
-        self._socket.sendall(int(token[1:]).to_bytes(4, "big") + len(payload).to_bytes(2, "big") + payload)
+        self._socket.sendall(_floor_request(token, payload))
 
     def take_answers(self, told: Told, timeout_ms: int = 0) -> int:
         """The floor never answers."""
         return 0
 
 
-def paced(sender: Sender | FloorSender, clients: int, rate: int, count: int) -> Told:
+def _floor_request(token: bytes, payload: bytes) -> bytes:
+    return int(token[1:]).to_bytes(4, "big") + len(payload).to_bytes(2, "big") + payload
+
+
+class AnySender(Protocol):
+    """What `paced` needs."""
+
+    def push_stamped(self, token: bytes, payload: bytes) -> None: ...
+
+    def take_answers(self, told: Told, timeout_ms: int = 0) -> int: ...
+
+
+def paced(sender: AnySender, clients: int, rate: int, count: int) -> Told:
     """`count` pushes at `rate` a second, each to one random client, stamped as they are sent."""
     chosen, told = random.Random(2), Told()
     sequences: Counter[int] = Counter()

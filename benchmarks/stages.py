@@ -9,7 +9,7 @@ from benchmarks.costs import wait_until_quiet
 from benchmarks.faults import BenchmarkFault
 from benchmarks.fleets import Fleet
 from benchmarks.programs import Floor, Load
-from benchmarks.senders import FloorSender, Packed, Sender, Told
+from benchmarks.senders import Packed, Sender, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,6 @@ class FloorStage:
             # Another source address than the fleet's clients, so that both together have ports enough.
             self.load = stack.enter_context(Load(self.floor.port, source="127.0.0.2"))
             self.load.open(self.clients)
-            self.sender = FloorSender(self.floor.request_port)
-            stack.callback(self.sender.close)
             self._stack = stack.pop_all()
         return self
 

@@ -79,6 +79,12 @@ class ClientLoop:
         self._watcher.start(self.guarded, self._serve_ready)
         self._timer.start(self.guarded, self._tick)
 
+    def stop(self) -> None:
+        """Watch no socket and no clock any more. The clients' descriptors stay open."""
+        self._watcher.stop()
+        self._timer.stop()
+        self._epoll.close()
+
     def each_tick(self, callback: Callable[[int], None]) -> None:
         """Call `callback(tick)` once a second."""
         self._on_tick.append(callback)
@@ -349,8 +355,11 @@ class ClientLoop:
 
     def _tick(self) -> None:
         tick = int(time.monotonic())
-        if tick == self.wheel.tick:
-            return
+        if tick > self.wheel.tick:
+            self.advance(tick)
+
+    def advance(self, tick: int) -> None:
+        """Do what is due up to `tick`, seconds of the monotonic clock."""
         for connection in self.wheel.advance(tick, self.table.by_fd):  # type: ignore[arg-type]
             self.guarded(self._expire, connection)
         self._wake_throttled(tick)

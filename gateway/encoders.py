@@ -34,9 +34,13 @@ class Encoder:
         self, connection: Connection, signal: int, sub_signal: int = 0, message_id: int = 0, body: bytes = b""
     ) -> bytes:
         """One message on the wire. Raises TooLargeError (version), BodyError (not text for a text client)."""
+        if signal == Signal.PUB_ACK and connection.protocol in (Protocol.WS_TEXT, Protocol.WS):
+            body = pub_ack_content(body)
+        return self._message(connection, signal, sub_signal, message_id, body)
+
+    def _message(self, connection: Connection, signal: int, sub_signal: int, message_id: int, body: bytes) -> bytes:
         if connection.protocol in (Protocol.WS_TEXT, Protocol.WS):
-            content = pub_ack_content(body) if signal == Signal.PUB_ACK else body
-            text = encode_text(signal, sub_signal, message_id, content, style_of(connection))
+            text = encode_text(signal, sub_signal, message_id, body, style_of(connection))
             return self._frame(connection, Opcode.TEXT, text)
         return self.packet(connection, signal, sub_signal, message_id, body)
 
@@ -63,7 +67,7 @@ class Encoder:
 
     def json(self, connection: Connection, signal: int, body: dict[str, object], message_id: int = 0) -> bytes:
         encoded = ujson.dumps(body, ensure_ascii=False, escape_forward_slashes=False).encode()
-        return self.encode(connection, signal, SubSignal.NONE, message_id, encoded)
+        return self._message(connection, signal, SubSignal.NONE, message_id, encoded)
 
     def last_words(self, connection: Connection, reason: CloseReason, retry_after_ms: int | None = None) -> bytes:
         """DISCONNECT with the reason and, on a WebSocket, the close frame; nothing before the protocol is known."""

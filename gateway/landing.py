@@ -104,14 +104,19 @@ class Landing:
     def _bind_here(self, connection: Connection, pending: Pending) -> None:
         older = self._clients.table.by_token.get(pending.token)
         if older and older.login and (connection.login is None or connection.login.uid != older.login.uid):
-            refusal = self._rules.refused(connection, 403, "the token belongs to another uid", CloseReason.REJECTED)
-            self._clients.close(connection, *refusal)
+            self._refuse(connection, pending, 403, "the token belongs to another uid", CloseReason.REJECTED)
             return
         connection.pending = None
         connection.fan_out_seen = self._fan_outs.latest
         if self._enter(connection, pending.token):
             self._clients.answer(connection, self._rules.bound(connection, pending.message_id, pending.asked))
             self._release(connection)
+
+    def _refuse(
+        self, connection: Connection, pending: Pending | None, status: int, message: str, reason: CloseReason
+    ) -> None:
+        message_id = pending.message_id if pending else 0
+        self._clients.close(connection, *self._rules.refused(connection, message_id, status, message, reason))
 
     def _enter(self, connection: Connection, token: bytes) -> bool:
         """Bind in the table. Of two for one token the greater binding stays; False: not this one."""
@@ -251,8 +256,7 @@ class Landing:
                 del self._waiting[connection]
             elif tick - since >= self._timeout_s:
                 del self._waiting[connection]
-                refusal = self._rules.refused(connection, 503, "no worker for this token", CloseReason.UNAVAILABLE)
-                self._clients.close(connection, *refusal)
+                self._refuse(connection, connection.pending, 503, "no worker for this token", CloseReason.UNAVAILABLE)
             else:
                 self._retry(connection)
         self._give_up_waiting(tick)

@@ -179,9 +179,9 @@ class SessionRules:
             body["granted"] = granted
         return self._encoder.json(connection, Signal.SUB, body, message_id)
 
-    def refused(self, connection: Connection, status: int, message: str, reason: CloseReason) -> Close:
+    def refused(self, connection: Connection, message_id: int, status: int, message: str, reason: CloseReason) -> Close:
         """The answer to a SUB that could not be bound, and the close behind it."""
-        answer = self._encoder.status(connection, Signal.SUB, status, message)
+        answer = self._encoder.status(connection, Signal.SUB, status, message, message_id)
         return Close(reason, answer + self._encoder.close_frame(connection, reason), message)
 
     def _refuse(self, connection: Connection, packet: Packet, status: int, message: str) -> list[Action]:
@@ -213,15 +213,17 @@ class SessionRules:
             fault = "interval is not a positive number"
         if fault:
             return [Send(self._encoder.status(connection, Signal.PING, 400, fault, packet.message_id))]
-        beat = connection.beat or limits.heartbeat_max_s
+        deadline: float = connection.beat or limits.heartbeat_max_s
         if interval is not None:
-            beat = int(min(max(interval * 1.5, limits.heartbeat_min_s), limits.heartbeat_max_s))
-        answer = self._encoder.json(connection, Signal.PING, {"interval": int(beat / 1.5)}, packet.message_id)
-        return [Send(answer), Beat(beat if interval is not None else 0)]
+            interval = min(interval, limits.heartbeat_max_s)  # it may be a whole number beyond any float
+            deadline = min(max(interval * 1.5, limits.heartbeat_min_s), limits.heartbeat_max_s)
+        answer = self._encoder.json(connection, Signal.PING, {"interval": int(deadline / 1.5)}, packet.message_id)
+        return [Send(answer), Beat(math.ceil(deadline) if interval is not None else 0)]
 
     def _connect(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
         refused = SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE
-        answer = self._encoder.encode(connection, Signal.CONNECT_ACK, refused, packet.message_id)
+        body = b"{}" if connection.protocol == Protocol.WS_TEXT else b""  # text clients parse any content as JSON
+        answer = self._encoder.encode(connection, Signal.CONNECT_ACK, refused, packet.message_id, body)
         reason = CloseReason.UNAVAILABLE
         return [Close(reason, answer + self._encoder.close_frame(connection, reason), "no login service")]
 
@@ -309,4 +311,4 @@ def _granted_names(granted: int) -> list[str]:
 
 
 def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
+    return type(value) in (int, float) and 0 < value < math.inf

@@ -52,16 +52,37 @@ class Client:
             self._wire.close()
 
     def _step(self, until: float) -> Delivery | None:
-        subscription, wire = self._subscription, self._wire
-        for packet in subscription.packets_to_send(monotonic()):
-            wire.send(packet)
-        received = wire.receive(max(0.0, min(until, subscription.next_deadline()) - monotonic()))
+        subscription = self._subscription
+        self._send_due()
+        timeout = max(0.0, min(until, subscription.next_deadline()) - monotonic())
+        received = self._wire.receive(timeout)
         if received is None:
             return None
         delivery = subscription.receive_packet(_plain(received), monotonic())
-        for packet in subscription.packets_to_send(monotonic()):
-            wire.send(packet)
+        try:
+            self._send_due()
+        except ClientError:
+            if delivery is None:
+                raise
+            # The push counts; the next call finds the connection ended.
         return delivery
+
+    def _send_due(self) -> None:
+        """Raises ClientError, if the connection is gone with what the gateway said last."""
+        for packet in self._subscription.packets_to_send(monotonic()):
+            try:
+                self._wire.send(packet)
+            except ClientError as error:
+                raise self._last_word() or error from None
+
+    def _last_word(self) -> ClientError | None:
+        """The DISCONNECT that may lie unread behind a broken connection."""
+        try:
+            while (received := self._wire.receive(0.0)) is not None:
+                self._subscription.receive_packet(_plain(received), monotonic())
+        except ClientError as error:
+            return None if error.reason == "peer_closed" else error
+        return None
 
 
 def _plain(packet: Packet) -> Packet:

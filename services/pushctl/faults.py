@@ -31,6 +31,8 @@ def as_fault(error: PushError) -> Fault:
     if isinstance(error, SenderError):
         if error.code in _UNREACHABLE_CODES:
             return Fault(f"{error.message}: is the fleet running?", UNREACHABLE)
+        if error.code == "unavailable":
+            return Fault(str(error), UNREACHABLE)
         return Fault(str(error), USAGE if error.code in _USAGE_CODES else FAILED)
     if isinstance(error, ClientError):
         hint = ": is the fleet running?" if error.reason == "unreachable" else ""

@@ -75,7 +75,8 @@ class Connection:
         """Why the connection has ended, or None while it lives."""
         found = None
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            found = _LOST.get(recv_monitor_message(self._monitor)["event"]) or found
+            fault = _LOST.get(recv_monitor_message(self._monitor)["event"])
+            found = found or fault  # a refused key is followed by the connection's plain end
         return found
 
     def is_readable(self) -> bool:

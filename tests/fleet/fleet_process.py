@@ -158,13 +158,19 @@ class Fleet:
     def wait_ready(self, workers: int | None = None, seconds: float = DEADLINE_S) -> None:
         """Until the router has `workers` (default: as many as run) live and everything else answers."""
         deadline = time.monotonic() + seconds
-        while missing := self.missing(workers):
-            for process in self.processes.values():
-                if process.popen.poll() not in (None, 0):
-                    raise RuntimeError(f"{process.name} exited with status {process.popen.returncode}:\n{process.log}")
+        while True:
+            self._raise_if_one_failed()
+            missing = self.missing(workers)
+            if not missing:
+                return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not ready after {seconds} s: {missing}\n{self.logs()}")
             time.sleep(0.02)
+
+    def _raise_if_one_failed(self) -> None:
+        for process in self.processes.values():
+            if process.popen.poll() not in (None, 0, -signal.SIGKILL):
+                raise RuntimeError(f"{process.name} exited with status {process.popen.returncode}:\n{process.log}")
 
     def missing(self, workers: int | None = None) -> str:
         """What does not answer yet; empty when the fleet is ready."""

@@ -80,6 +80,7 @@ def bench() -> Iterator[Bench]:
         ({"PUSH_WORKER": "3"}, "PUSH_WORKER: unknown setting"),
         ({"PUSH_WORKERS": "three"}, "PUSH_WORKERS: 'three' is not a whole number"),
         ({"PUSH_HOST": "example.org"}, "host: 'example.org' is not an IP address"),
+        ({"PUSH_HOST": ""}, "host: '' is not an IP address"),
         ({"PUSH_HOST": "192.0.2.1"}, "host: 192.0.2.1:{port}: cannot assign requested address"),
         ({"PUSH_DATA_DIR": "/proc/none"}, "data_dir: /proc/none: no such file or directory"),
         ({"PUSH_CONFIG": "/proc/none"}, "PUSH_CONFIG: /proc/none: no such file or directory"),

@@ -136,8 +136,6 @@ def test_many_greedy_connections_leave_room() -> None:
     for _ in range(50):
         admission.check(newcomer, 1)
         admission.take(newcomer, 1)
+    assert admission.requests == 950
     with pytest.raises(RequestError):
-        for _ in range(1000):
-            admission.check(newcomer, 1)
-            admission.take(newcomer, 1)
-    assert admission.requests < 1000
+        admission.check(newcomer, 1)

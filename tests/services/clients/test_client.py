@@ -1,6 +1,7 @@
 """The client against a real fleet, over every protocol; and against sockets of the test that misbehave."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,13 +106,16 @@ def test_nobody_listens(protocol: str):
 
 @contextmanager
 def gateway_that(does: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
-    """A listener of which one connection is treated as `does` says, then closed."""
+    """A listener of which one connection is treated as `does` says, then ended."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             connection, _ = listener.accept()
             with connection:
                 does(connection)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1000):
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -132,12 +136,36 @@ def test_gateway_that_hangs_up():
         assert caught.value.reason == "peer_closed"
 
 
+def test_the_last_word_is_heard_although_the_connection_is_broken():
+    said = SUBSCRIBED + encode_packet(2, Packet(Signal.DISCONNECT, body=b'{"reason":"shutdown"}'))
+
+    def reset(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(said)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wire = connect("v2", *listener.getsockname())
+        connection, _ = listener.accept()
+        client = Client(wire, "a")
+        thread = threading.Thread(target=reset, args=(connection,))
+        thread.start()
+        wire.send(Packet(Signal.PING))
+        thread.join()
+        with pytest.raises(ClientError, match="shutdown"):
+            client.subscribe(_S)  # its PING, right behind the answer, cannot be sent
+        client.close()
+
+
 def test_gateway_that_says_nothing():
-    with gateway_that(lambda connection: [connection.recv(1000), connection.recv(1000)][1]) as address:
-        wire = connect("v2", *address)
-        with pytest.raises(ClientError, match=r"did not answer SUB within 0\.1 s"):
-            Client(wire, "a").subscribe(0.1)
-        wire.close()
+    def wait_for_the_end(connection: socket.socket) -> None:
+        while connection.recv(1000):
+            pass
+
+    expected = pytest.raises(ClientError, match=r"did not answer SUB within 0\.1 s")
+    with gateway_that(wait_for_the_end) as address, connect("v2", *address) as wire, expected:
+        Client(wire, "a").subscribe(0.1)
 
 
 @pytest.mark.parametrize("noise", [b"HTTP/1.1 400 Bad Request\r\n", b"\xf8\x02\x04\xff\xff\xff\xff\x00\x00\x00"])
@@ -173,7 +201,7 @@ def test_bodies_that_cannot_be_read(packet: Packet):
     sent = SUBSCRIBED + encode_packet(2, packet)
     with gateway_that(lambda connection: connection.sendall(sent)) as address, connect("v2", *address) as wire:
         client = Client(wire, "a")
+        client.subscribe(_S)
         with pytest.raises(ClientError) as caught:
-            client.subscribe(_S)
             client.receive(_S)
         assert caught.value.reason == "bad_body"

@@ -1,0 +1,45 @@
+"""Parts of workers that are taken down after each test, which may leave no descriptor behind."""
+
+import gevent
+import pytest
+
+from tests.gateway.parts import Clients, Parts, descriptors
+
+
+@pytest.fixture
+def no_leaks():
+    """The descriptors open behind a test are those open before it."""
+    gevent.get_hub().loop.now()
+    gevent.sleep(0)  # the hub has opened its own
+    before = descriptors()
+    yield
+    after = descriptors()
+    assert after.keys() == before.keys(), {fd: after.get(fd, before.get(fd)) for fd in after.keys() ^ before.keys()}
+
+
+@pytest.fixture
+def clients(no_leaks):
+    """Makes a ClientLoop, not started, with the settings named."""
+    made = []
+
+    def make(**changes):
+        made.append(Clients(**changes))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def worker(no_leaks):
+    """Makes the parts of a worker; all of one test share a directory."""
+    made = []
+
+    def make(name="h/0", **changes):
+        made.append(Parts(name, directory=made[0].directory if made else None, **changes))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

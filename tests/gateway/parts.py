@@ -1,0 +1,310 @@
+"""A worker's parts in the test's own process: real sockets, the test's gevent hub, a list in place of the bus."""
+
+import json
+import os
+import socket
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import gevent
+
+from gateway.bus_handlers import BusHandlers
+from gateway.client_loop import ClientLoop
+from gateway.connections import Connection
+from gateway.conversations import Conversations
+from gateway.counters import new_counters
+from gateway.deliveries import Deliveries
+from gateway.encoders import Encoder
+from gateway.fan_outs import FanOuts
+from gateway.held_pushes import HeldPushes
+from gateway.landing import Landing
+from gateway.ownership import Ownership
+from gateway.peers import PeerListener
+from gateway.sessions import SessionLimits, SessionRules
+from gateway.streams import PROXY_DONE, StreamLimits
+from shared import bus
+from shared.packets import HEADER_BYTES, Packet, encode_packet, parse_packet
+from shared.rings import Epoch, owners_of_slots
+from shared.settings import Settings
+from shared.tokens import slot_of
+
+DEADLINE_S = 10
+
+
+def until(condition):
+    """Let the hub run until `condition()` is true; its value."""
+    end = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        assert time.monotonic() < end, "nothing came of it"
+        gevent.sleep(0.0005)
+    return value
+
+
+def turns(number=30):
+    """Let the hub go round some times: whatever is ready now gets done."""
+    for _ in range(number):
+        gevent.sleep(0)
+
+
+def descriptors():
+    """The open descriptors of this process, and what they are."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+class End:
+    """The client's end of a connection. Never blocks: the hub runs while it waits."""
+
+    def __init__(self, sock):
+        self.socket = sock
+        sock.setblocking(False)
+        self.received = bytearray()
+        self.ended = False
+
+    def send(self, data):
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.socket.send(view) :]
+            except BlockingIOError:
+                gevent.sleep(0)
+
+    def pull(self):
+        """Take what is there; True when there was anything, or the end."""
+        try:
+            data = self.socket.recv(1 << 20)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            data = b""
+        self.received += data
+        self.ended = self.ended or not data
+        return True
+
+    def take(self, size):
+        """Exactly so many bytes."""
+        until(lambda: len(self.received) >= size or (self.pull() and len(self.received) >= size) or self.ended)
+        assert len(self.received) >= size, f"ended after {bytes(self.received)!r}"
+        data = bytes(self.received[:size])
+        del self.received[:size]
+        return data
+
+    def rest(self):
+        """Everything up to the end of the connection."""
+        until(lambda: self.pull() and self.ended)
+        data = bytes(self.received)
+        self.received.clear()
+        return data
+
+    def quiet(self):
+        """Nothing comes, though everything that is ready is done."""
+        turns()
+        self.pull()
+        return not self.received and not self.ended
+
+    def packet(self, version=2):
+        """The next packet."""
+        size = HEADER_BYTES[version]
+        header = self.take(size)
+        length = int.from_bytes(header[1:5] if version == 0 else header[3 : 5 if version == 1 else 7], "big")
+        return parse_packet(header + self.take(length), 0, version, 1 << 28)[0]
+
+    def frame(self):
+        """(first byte, payload) of the next WebSocket frame."""
+        first, size = self.take(2)
+        if size >= 126:
+            size = int.from_bytes(self.take(2 if size == 126 else 8), "big")
+        return first, self.take(size)
+
+    def say(self, signal, body=None, version=2, **fields):
+        """Send one packet with a JSON body."""
+        text = b"" if body is None else json.dumps(body).encode()
+        self.send(encode_packet(version, Packet(signal, body=text, **fields)))
+
+    def ask(self, signal, body=None, version=2):
+        """Send a packet; the JSON body of the answer."""
+        self.say(signal, body, version)
+        return json.loads(self.packet(version).body)
+
+    def close(self):
+        self.socket.close()
+
+
+class Clients:
+    """A ClientLoop and the ends of its connections."""
+
+    def __init__(self, **changes):
+        self.settings = replace(Settings(), **changes)
+        self.counters = new_counters()
+        self.loop = ClientLoop(self.settings, StreamLimits(self.settings.body_limit_bytes), self.counters)
+        self.ends = []
+        self.expect_internal_errors = False
+
+    def connect(self, buffer=0, seconds=600):
+        """(client's end, record) of a new connection; `buffer`: make the kernel's as small as it can be."""
+        ours, theirs = socket.socketpair()
+        if buffer:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        ours.setblocking(False)
+        connection = Connection(ours.detach(), "test")
+        connection.proxied = PROXY_DONE
+        self.loop.adopt(connection, seconds)
+        end = End(theirs)
+        self.ends.append(end)
+        return end, connection
+
+    def advance(self, ticks=1):
+        """Let the clock go on, tick by tick."""
+        for _ in range(ticks):
+            self.loop.advance(self.loop.wheel.tick + 1)
+
+    def close(self):
+        self.loop.stop()
+        for connection in self.loop.table.by_fd:
+            if connection is not None:
+                os.close(connection.fd)
+        for end in self.ends:
+            end.close()
+        assert self.expect_internal_errors or not self.counters["internal_errors"]
+
+
+class Parts(Clients):
+    """All of a worker but bus and listeners. `said` holds what it told the router."""
+
+    def __init__(self, name="h/0", directory=None, verifier=None, **changes):
+        super().__init__(**changes)
+        settings = self.settings
+        self.name, self.said = name, []
+        encoder = Encoder(settings.deflate_min_bytes)
+        limits = SessionLimits(
+            settings.body_limit_bytes,
+            settings.heartbeat_min_s,
+            settings.heartbeat_max_s,
+            frozenset({b"ping"}),
+            settings.auth_required,
+            True,
+        )
+        rules = SessionRules(limits, encoder, verifier)
+        self.ownership = Ownership(name)
+        self.held = HeldPushes(settings.held_pushes_max, settings.held_bytes_max)
+        self.deliveries = Deliveries(
+            self.loop,
+            encoder,
+            self.ownership,
+            self.held,
+            payload_max=settings.body_limit_bytes,
+            window=settings.unacknowledged_max,
+        )
+        self.fan_outs = FanOuts(self.loop, self.deliveries, encoder, settings.body_limit_bytes)
+        self.landing = Landing(
+            self.loop,
+            self.ownership,
+            rules,
+            encoder,
+            self.deliveries,
+            self.fan_outs,
+            timeout_s=settings.move_timeout_s,
+            retry_after_ms=settings.retry_after_ms,
+        )
+        self.conversations = Conversations(self.loop, rules, encoder, settings, frozenset())
+        self.conversations.bind = self.landing.bind
+        self.conversations.healthy = lambda: True
+        self.directory = directory or tempfile.TemporaryDirectory(prefix="pg", dir="/tmp")
+        self.path = f"{self.directory.name}/{name.rpartition('/')[2]}.sock"
+        self.listener = PeerListener(Path(self.path), self.landing.receive, self.landing.lost)
+        self.handlers = BusHandlers(
+            self.loop, self.ownership, self.deliveries, self.fan_outs, self.landing, self, encoder, self.path
+        )
+        self.loop.start(self.conversations)
+        self.batches = 0
+
+    # --- the router's part
+
+    def send(self, frames):
+        """What `gateway.bus_link` does."""
+        self.said.append(list(frames))
+        return True
+
+    def hear(self, frames):
+        """A message from the router."""
+        self.loop.guarded(self.handlers.receive, list(frames))
+
+    def ring(self, counter, live, leaving=()):
+        """RING1 with the hand-over sockets of all workers concerned."""
+        self.hear(ring(counter, live, leaving))
+
+    def batch(self, pushes, flags=0, prefix=bytes(16), signal=4, sub_signal=0, first=0):
+        """Send a batch of (token, payload); its number."""
+        self.batches += 1
+        segment = bus.Segment(len(pushes), flags, prefix, signal, sub_signal)
+        index = [bus.ENTRY.pack(len(token), len(payload), at) for at, (token, payload) in enumerate(pushes, first)]
+        data = [token + payload for token, payload in pushes]
+        self.hear(bus.encode_batch(Epoch(1, 1), self.batches, [segment], index, data))
+        return self.batches
+
+    def push(self, *pushes, **options):
+        """Outcomes of a batch, as the worker answers it at once."""
+        number = self.batch(pushes, **options)
+        (answered,) = [
+            frames for frames in self.said if frames[0] == bus.OUTCOMES1 and bus.decode_outcomes(frames)[0] == number
+        ]
+        return list(bus.decode_outcomes(answered)[1])
+
+    def late(self):
+        """(batch, index, outcome) of everything that was told late."""
+        told = [bus.decode_late(frames) for frames in self.said if frames[0] == bus.LATE1]
+        return [(number, *pair) for number, pairs in told for pair in pairs]
+
+    def fan_out(self, number, payload, flags=0, prefix=bytes(16)):
+        """Send an ALL1."""
+        self.hear(bus.encode_fan_out(Epoch(1, 1), number, bus.Segment(1, flags, prefix, 4, 0), payload))
+
+    def counts(self, number):
+        """What COUNTS1 said of a fan-out, or None."""
+        told = [bus.decode_numbered(frames) for frames in self.said if frames[0] == bus.COUNTS1]
+        return next((body for told_number, body in told if told_number == number), None)
+
+    def call(self, kind, *tokens):
+        """Answers of a CALL1, or None while there are none."""
+        number = len(self.said) + 1000
+        self.hear(bus.encode_numbered(bus.CALL1, number, {"call": kind, "tokens": list(tokens)}))
+        return self.reply(number)
+
+    def reply(self, number):
+        told = [bus.decode_numbered(frames) for frames in self.said if frames[0] == bus.REPLY1]
+        return next((body["answers"] for told_number, body in told if told_number == number), None)
+
+    def bound(self, token, version=2, **options):
+        """(client's end, record) of a client that is bound here already."""
+        end, connection = self.connect()
+        end.say(1, {"token": token.decode(), **options}, version)
+        assert json.loads(end.packet(version).body)["status"] == 200
+        return end, connection
+
+    def close(self):
+        self.landing.stop()
+        self.listener.close()
+        super().close()
+        self.directory.cleanup()
+
+
+def ring(counter, live, leaving=()):
+    """RING1 of epoch (1, counter); `live` and `leaving` are Parts."""
+    paths = [{parts.name: parts.path for parts in group} for group in (live, leaving)]
+    return bus.encode_ring(bus.RingNews(Epoch(1, counter), *paths))
+
+
+def token_of(owner, *sets):
+    """A token that `owner` owns in each of these sets of worker names; (names, other) for another owner there."""
+    rings = [
+        (owners_of_slots(list(one[0])), one[1]) if isinstance(one, tuple) else (owners_of_slots(one), owner)
+        for one in sets
+    ]
+    tokens = (b"t%d" % number for number in range(100_000))
+    return next(token for token in tokens if all(owners[slot_of(token)] == name for owners, name in rings))
