@@ -9,6 +9,9 @@ from pathlib import Path
 #: What is measured runs on one core, what loads it on another, so that neither takes the other's time.
 MEASURED_CORE, LOADING_CORE = 0, 1
 
+#: The cores that this run may use.
+_CORES = os.sched_getaffinity(0)
+
 
 def describe() -> dict[str, str]:
     """Processor, cores, memory, kernel and Python of this machine."""
@@ -33,8 +36,25 @@ def _field(path: str, name: str) -> str:
 def on_core(core: int) -> Iterator[None]:
     """What is started in here stays on that core, as far as the machine has it."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core} & before or before)
+    os.sched_setaffinity(0, {core} & _CORES or _CORES)
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[bool]:
+    """What is started in here goes before everything else on the machine; False where that is not permitted.
+
+    Real-time priority, for what is measured and what loads it alike: otherwise latency tells about the neighbours.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -126,6 +126,7 @@ class ClientLoop:
         """Forget a connection that is handed over; its descriptor stays open for the caller."""
         self.table.remove(connection)
         self._overloaded.discard(connection)
+        connection.full_since = 0
         self._epoll.unregister(connection.fd)
 
     # --- reading
@@ -139,9 +140,14 @@ class ClientLoop:
             try:
                 self._serve(connection, mask)
             except Exception:
-                self.counters["internal_errors"] += 1
-                logger.exception("internal error serving %s", connection.address)
-                self.destroy(connection, CloseReason.INTERNAL_ERROR)
+                self._fail(connection)
+
+    def _fail(self, connection: Connection) -> None:
+        """A bug of ours costs this connection, unless it has been given away already."""
+        self.counters["internal_errors"] += 1
+        logger.exception("internal error serving %s", connection.address)
+        if self.table.holds(connection):
+            self.destroy(connection, CloseReason.INTERNAL_ERROR)
 
     def _serve(self, connection: Connection, mask: int) -> None:
         if mask & _OUT:
@@ -197,7 +203,10 @@ class ClientLoop:
                 if event is not None:
                     self.application.handle(connection, event)
         except RemoteError as error:
+            connection.input = bytearray(buffer[offset:])  # shows the application what it is about
             self.application.fault(connection, error)
+        except Exception:
+            self._fail(connection)
         self._keep_rest(connection, buffer, offset)
 
     def _keep_rest(self, connection: Connection, buffer: bytes | bytearray, offset: int) -> None:
@@ -211,7 +220,8 @@ class ClientLoop:
             return
         if offset:
             self.wheel.schedule(connection, self.wheel.tick + self.application.deadline(connection))
-        if connection.rate_bytes > self._settings.client_bytes_per_s:
+        # in BINDING it may be given away already; then it is for its next holder to slow it down
+        if connection.rate_bytes > self._settings.client_bytes_per_s and connection.state != State.BINDING:
             self._throttle(connection)
 
     def _throttle(self, connection: Connection) -> None:
@@ -370,8 +380,8 @@ class ClientLoop:
     def _expire(self, connection: Connection) -> None:
         if connection.state == State.CLOSING:
             self.destroy(connection, CloseReason.PEER_CLOSED)
-        elif connection.paused:
-            self.wheel.schedule(connection, self.wheel.tick + self.application.deadline(connection))
+        elif connection.paused and (seconds := self.application.deadline(connection)) > 0:
+            self.wheel.schedule(connection, self.wheel.tick + seconds)
         else:
             self.application.expired(connection)
 
@@ -383,7 +393,9 @@ class ClientLoop:
             connection.rate_tick = tick
             connection.rate_packets = 0
             connection.rate_bytes = max(connection.rate_bytes - self._settings.client_bytes_per_s, 0)
-            if connection.state in (State.OPEN, State.BOUND):
+            if connection.rate_bytes > self._settings.client_bytes_per_s:
+                self._throttled.append(connection)  # one read brought more than a second's worth
+            elif connection.state in (State.OPEN, State.BOUND):
                 self.guarded(self.resume, connection)
 
     def _close_slow(self, tick: int) -> None:

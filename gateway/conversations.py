@@ -91,7 +91,10 @@ class Conversations:
             return max(connection.deadline - self._clients.wheel.tick, 1)
         seconds = connection.beat or self._settings.heartbeat_max_s
         if connection.login:
-            seconds = min(seconds, max(int(connection.login.expires - time.time()), 0) + 1)
+            left = connection.login.expires - time.time()
+            if left <= 0:  # nothing that it sends gains it time
+                return max(connection.deadline - self._clients.wheel.tick, 0)
+            seconds = min(seconds, int(left) + 2)  # the last tick begins after `exp`, never before
         return seconds
 
     def expired(self, connection: Connection) -> None:

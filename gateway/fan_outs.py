@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.client_loop import ClientLoop
-from gateway.connections import Connection, Granted, State
+from gateway.connections import Connection, Granted, Protocol, State
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
 from shared.bus import REPEATABLE, FanOut
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
+from shared.signals import V0_SIGNALS
 
 #: About 5 ms of writing.
 _RECORDS_PER_TURN = 500
@@ -157,6 +158,8 @@ class FanOuts:
         segment, payload = fan_out.segment, fan_out.payload
         if len(payload) > self._payload_max:
             return Outcome.TOO_LARGE
+        if connection.protocol == Protocol.V0 and segment.signal not in V0_SIGNALS:
+            return Outcome.REFUSED
         try:
             return self._encoder.push(connection, segment.signal, segment.sub_signal, 0, payload, "")
         except TooLargeError:

@@ -57,6 +57,7 @@ class Landing:
         self._hand_overs.link_lost = self._link_lost
         self.receive, self.lost = self._hand_overs.receive, self._hand_overs.lost
         self.leaving = False
+        self.stopping = False
         self.late: Late = lambda outcomes: None
         self.settled: Callable[[], None] = lambda: None
         self._waiting: dict[Connection, int] = {}  # BINDING without an owner to go to -> since (tick)
@@ -142,8 +143,11 @@ class Landing:
     # --- taking (gateway.hand_overs.Taker)
 
     def wants(self, connection: Connection) -> bool:
-        """Whether an arriving client belongs here: its token's slot is ours, or it has none yet."""
-        if self.leaving:
+        """Whether an arriving client belongs here: its token's slot is ours, or it has none yet.
+
+        A leaving worker takes clients until it has seen the ring without it: pushes may wait here for them.
+        """
+        if self.stopping or self._ownership.name not in self._ownership.live:
             return False
         token = connection.pending.token if connection.pending else connection.token
         return not token or self._ownership.owner(token) == self._ownership.name
@@ -177,11 +181,26 @@ class Landing:
     def ring_changed(self) -> None:
         """Give what the new ring takes from us, then say MOVED."""
         self._ring_tick = self._clients.wheel.tick
+        self._give_up_foreign()
         for connection in list(self._waiting):
             self._retry(connection)
         self._start_scan(0)
         if not self._ownership.awaited:
             self._settle()
+
+    def _give_up_foreign(self) -> None:
+        """What is held for tokens that the new ring gives to others: their clients will not come here."""
+        held = self._deliveries.held
+        foreign = [token for token in held.tokens() if self._ownership.owner(token) != self._ownership.name]
+        late = [(push, int(Outcome.UNAVAILABLE)) for token in foreign for push in held.take(token)]
+        if late:
+            self.late(late)
+
+    def give_up(self) -> None:
+        """This worker ends: nothing that is held can be delivered any more."""
+        late = self._deliveries.give_up(Outcome.UNAVAILABLE)
+        if late:
+            self.late(late)
 
     def _start_scan(self, seconds: float) -> None:
         """Look at every connection, from the first on; a scan under way begins anew."""

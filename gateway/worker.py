@@ -158,11 +158,13 @@ class Worker:
 
     def _leave_when_empty(self) -> None:
         """Go when all clients are with others; where there are no others, or in the end, tell them to return."""
-        alone = self.name not in self._ownership.live and not self._ownership.live and self._ownership.known
-        if self._landing.empty:
+        # until the ring without this worker has come, behind it the last push that was routed here, it cannot go
+        left = self._ownership.known and self.name not in self._ownership.live
+        alone = left and not self._ownership.live
+        if left and self._landing.empty:
             # whoever has been waiting to be accepted still gets served
             self._acceptor.sweep()
-        if self._landing.empty:
+        if left and self._landing.empty:
             self._go()
         elif alone or not self._ownership.known or self._clients.wheel.tick >= self._leave_by:
             self._stop()
@@ -172,7 +174,7 @@ class Worker:
     def _stop(self) -> None:
         """SIGINT: tell every client to return later, and end."""
         self._acceptor.stop()
-        self._landing.leaving = True
+        self._landing.leaving = self._landing.stopping = True
         self._landing.disconnect_all(CloseReason.SHUTDOWN)
         self._stop_by = self._clients.wheel.tick + _STOP_S
         self._clients.later(0.05, self._go_when_closed)
@@ -184,6 +186,7 @@ class Worker:
             self._go()
 
     def _go(self) -> None:
+        self._landing.give_up()
         self._handlers.say_gone()
         self._ended.set()
 

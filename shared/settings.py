@@ -187,6 +187,7 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError("client_port", "client_port, sender_port and api_port must differ")
     if settings.auth_required and not settings.auth_keys_file:
         raise SettingsError("auth_required", "needs auth_keys_file")
+    _check_bus_connect(settings.bus_connect)
     for network in split(settings.trusted_proxies):
         try:
             ipaddress.ip_network(network)
@@ -201,6 +202,19 @@ def _check_address(key: str, address: str) -> None:
         ipaddress.ip_address(address)
     except ValueError:
         raise SettingsError(key, f"{address[:64]!r} is not an IP address") from None
+
+
+def _check_bus_connect(endpoint: str) -> None:
+    """The workers' side of the bus has no CURVE keys yet, so it stays on this machine."""
+    if not endpoint or endpoint.startswith("ipc://"):
+        return
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not endpoint.startswith("tcp://") or not port.isdecimal():
+        raise SettingsError("bus_connect", f"{endpoint[:64]!r} is neither ipc://PATH nor tcp://ADDRESS:PORT")
+    _check_address("bus_connect", host)
+    if not is_loopback(host):
+        raise SettingsError("bus_connect", f"{host} is not loopback, and the bus has no CURVE keys yet")
 
 
 def split(text: str) -> list[str]:

@@ -51,6 +51,8 @@ PURE_SERVICES = frozenset(
         "services.clients.texts",
         "services.fleet.announcements",
         "services.sender.in_flight",
+        "services.sender.ledgers",
+        "services.sender.links",
         "services.sender.options",
         "services.sender.policies",
         "services.sender.protocol",

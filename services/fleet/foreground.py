@@ -38,7 +38,7 @@ def _bring_up(settings: Settings, supervision: Supervision) -> int | None:
     """Wait until everything answers, and say so. An exit status if it does not, or is not to go on."""
     deadline = time.monotonic() + READY_S
     print(f"starting {settings.workers} workers in {settings.data_dir}", flush=True)
-    while missing := not_ready(settings):
+    while missing := not_ready(settings) or supervision.not_up():
         if _told_to_stop(_POLL_S):
             return 0
         if failures := supervision.failures():

@@ -20,7 +20,8 @@ from shared.settings import Settings
 CONFIGURATION = Path(__file__).resolve().parents[2] / "supervisord.conf"
 
 _PR_SET_PDEATHSIG = 1
-#: States of a process that will not come up (supervisord's own numbers): BACKOFF, EXITED, FATAL, UNKNOWN.
+#: States of a process in supervisord's own numbers: up; and will not come up (BACKOFF, EXITED, FATAL, UNKNOWN).
+_RUNNING = 20
 _FAILED = frozenset({30, 100, 200, 1000})
 #: Bytes that supervisord appends to its socket's path while it makes it.
 _SOCKET_SUFFIX = len(".1234567")
@@ -91,6 +92,13 @@ class Supervision:
     @property
     def running(self) -> bool:
         return self.process.poll() is None
+
+    def not_up(self) -> list[str]:
+        """What is not running yet, one line each. Answers on a port alone may be another fleet's."""
+        processes = self._processes()
+        if not processes:
+            return ["supervisord: no answer"]
+        return [f"{process['name']}: {process['statename']}" for process in processes if process["state"] != _RUNNING]
 
     def failures(self) -> list[Failure]:
         """Processes that have ended or cannot start. Empty too while supervisord itself does not answer yet."""

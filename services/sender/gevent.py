@@ -9,7 +9,8 @@ import zmq
 from gevent.event import Event as GreenletEvent
 
 from services.sender.connections import Connection
-from services.sender.shells import Event, Shell
+from services.sender.loops import Event
+from services.sender.shells import Shell
 
 
 class HubWaker:
@@ -51,19 +52,25 @@ class HubWaker:
         self.forget()
 
 
-class Sender(Shell):
-    """A sender for any number of greenlets of one hub."""
+class Greenlets:
+    """Concurrency by greenlets."""
 
-    def _make_lock(self) -> AbstractContextManager[Any]:
+    def lock(self) -> AbstractContextManager[Any]:
         # Nothing switches while the protocol works, so greenlets need no lock.
         return nullcontext()
 
-    def _make_event(self) -> Event:
+    def event(self) -> Event:
         event: Event = GreenletEvent()
         return event
 
-    def _make_waker(self) -> HubWaker:
+    def waker(self) -> HubWaker:
         return HubWaker()
 
-    def _start(self, loop: Callable[[], None]) -> None:
-        gevent.spawn(loop)
+    def start(self, run: Callable[[], None]) -> None:
+        gevent.spawn(run)
+
+
+class Sender(Shell):
+    """A sender for any number of greenlets of one hub."""
+
+    concurrency = Greenlets()

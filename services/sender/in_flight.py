@@ -3,22 +3,27 @@
 from collections.abc import Collection, Sequence
 
 from services.sender.tickets import Push, Question
-from shared.outcomes import RETRYABLE, Outcome
+from shared.outcomes import Outcome
 from shared.requests import PUSH2, pack_targets
 
 _OUTCOMES = tuple(Outcome)
+
+#: A second try changes nothing: the holder, or the cache, knows the push.
+_ARRIVED = frozenset({Outcome.SENT, Outcome.ACKED, Outcome.STORED, Outcome.BUFFERED})
+#: True of one attempt; another one, that was lost, may have done better.
+_OF_ONE_ATTEMPT = frozenset({Outcome.OFFLINE, Outcome.EXPIRED, Outcome.OVERLOADED, Outcome.UNAVAILABLE})
 
 
 class Request:
     """A request that has no answer yet. `serial` is the place in the order of sending, 0 before it is sent."""
 
-    __slots__ = ("attempts", "due", "number", "sent_at", "serial", "timeout_s")
+    __slots__ = ("attempts", "number", "sent_at", "serial", "timeout_s")
 
     def __init__(self, number: int, timeout_s: float) -> None:
         self.number, self.timeout_s = number, timeout_s
         self.attempts = 0  # answered attempts
         self.serial = 0
-        self.sent_at = self.due = 0.0
+        self.sent_at = 0.0
 
     @property
     def request_id(self) -> bytes:
@@ -26,6 +31,10 @@ class Request:
         return b"%d.%d" % (self.number, self.attempts)
 
     def frames(self) -> list[bytes]:
+        raise NotImplementedError
+
+    def deadline(self) -> float:
+        """When it is given up, in monotonic seconds."""
         raise NotImplementedError
 
     def mark_lost(self) -> None:
@@ -43,6 +52,9 @@ class Inquiry(Request):
 
     def frames(self) -> list[bytes]:
         return [self.question.command, self.request_id, *self.question.arguments]
+
+    def deadline(self) -> float:
+        return self.question.deadline
 
 
 class Batch(Request):
@@ -63,30 +75,30 @@ class Batch(Request):
     def frames(self) -> list[bytes]:
         return [PUSH2, self.request_id, *self._body]
 
+    def deadline(self) -> float:
+        # The latest of its pushes': they share its fate, and none is given up early.
+        return max([self.pushes[position].deadline for position in self.pending])
+
     def mark_lost(self) -> None:
         self._doubts.update(self.pending)
 
     def settle(self, answer: bytes, repeat: Collection[Outcome]) -> list[tuple[Push, Outcome]]:
         """Takes one outcome byte per push; returns what is final.
 
-        With an outcome of `repeat` among them, the whole request is to be sent again (`pending` is not empty) and
-        the router then tries every push with 5, 7 or 10 again; so none of these is final before.
+        With an outcome of `repeat` among them, the whole request is to be sent again (`pending` is not empty). Then
+        only pushes that have arrived are final: the router tries those with 5, 7 and 10 again, and another router,
+        which does not know the request, all of them.
         """
         self.attempts += 1
-        if not self._doubts and not answer.strip(b"\0"):
-            return self._all_sent()
+        if not answer.strip(b"\0"):
+            return self._finish(self.pending, [Outcome.SENT] * len(answer))
         outcomes = [_OUTCOMES[byte] if byte < len(_OUTCOMES) else Outcome.UNKNOWN for byte in answer]
         if not any(outcomes[position] in repeat for position in self.pending):
             return self._finish(self.pending, outcomes)
-        again = [position for position in self.pending if outcomes[position] in RETRYABLE]
-        final = self._finish([position for position in self.pending if outcomes[position] not in RETRYABLE], outcomes)
-        self._doubts.update(position for position in again if outcomes[position] is Outcome.UNKNOWN)
+        again = [position for position in self.pending if outcomes[position] not in _ARRIVED]
+        final = self._finish([position for position in self.pending if outcomes[position] in _ARRIVED], outcomes)
+        self._doubts.update([position for position in again if outcomes[position] is Outcome.UNKNOWN])
         self.pending, self._last = again, outcomes
-        return final
-
-    def _all_sent(self) -> list[tuple[Push, Outcome]]:
-        final = [(self.pushes[position], Outcome.SENT) for position in self.pending]
-        self.pending = ()
         return final
 
     def give_up(self) -> list[tuple[Push, Outcome]]:
@@ -95,11 +107,10 @@ class Batch(Request):
 
     def _finish(self, positions: Sequence[int], outcomes: Sequence[Outcome]) -> list[tuple[Push, Outcome]]:
         """Outcomes told as they are, except that 'not delivered' is not said of a push that an earlier attempt lost."""
-        self.pending = ()
-        return [
-            (
-                self.pushes[position],
-                Outcome.UNKNOWN if position in self._doubts and outcomes[position] in RETRYABLE else outcomes[position],
-            )
-            for position in positions
-        ]
+        self.pending, pushes = (), self.pushes
+        if not self._doubts:
+            return [(pushes[position], outcomes[position]) for position in positions]
+        return [(pushes[position], self._in_doubt(position, outcomes[position])) for position in positions]
+
+    def _in_doubt(self, position: int, outcome: Outcome) -> Outcome:
+        return Outcome.UNKNOWN if position in self._doubts and outcome in _OF_ONE_ATTEMPT else outcome

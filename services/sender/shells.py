@@ -1,29 +1,22 @@
-"""The shell around the protocol: what threads and greenlets have in common. It holds no rules."""
+"""What callers of a sender see; threads and greenlets have it in common. It holds no rules."""
 
-import logging
 import os
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from time import monotonic
 from types import TracebackType
-from typing import Any, NamedTuple, Self
-from typing import Protocol as Interface
+from typing import Any, ClassVar, NamedTuple, Self
 
-import zmq
-
-from services.sender.connections import Connection, CurveKeys
+from services.sender.connections import CurveKeys
+from services.sender.loops import Concurrency, Loop
 from services.sender.options import DEFAULT, OptionSet, encode_options
 from services.sender.policies import Policy
-from services.sender.protocol import Protocol, State
+from services.sender.protocol import Protocol
 from services.sender.statistics import Statistics
 from services.sender.tickets import Push, Question, Ticket
 from shared.errors import SenderError
 from shared.outcomes import Outcome
 from shared.requests import FIND1, KICK1, NAME_MAX_BYTES, STAT1
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:6700"
 #: Tokens in one FIND1 or KICK1.
@@ -38,36 +31,14 @@ class FanOut(NamedTuple):
     counts: dict[str, int]
 
 
-class Event(Interface):
-    """threading.Event, or gevent's."""
-
-    def set(self) -> None: ...
-    def clear(self) -> None: ...
-    def is_set(self) -> bool: ...
-    def wait(self, timeout: float | None = None) -> Any: ...
-
-
-class Waker(Interface):
-    """Lets the loop wait for its connection and for callers at once."""
-
-    def wake(self) -> None:
-        """Ends the present `wait`, or the next one. Called with the lock held."""
-
-    def wait(self, connection: Connection | None, timeout: float | None) -> None:
-        """Blocks until something is readable, `wake` was called or `timeout` seconds have passed."""
-
-    def forget(self) -> None:
-        """The connection that was waited for is about to be closed."""
-
-    def close(self) -> None: ...
-
-
-class Shell(ABC):
-    """A sender. The loop owns the socket; callers only queue and wait. Every method may be called from anywhere.
+class Shell:
+    """A sender. Its loop owns the socket; callers only queue and wait. Every method may be called from anywhere.
 
     `endpoints`: the routers' sender endpoints; one is used at a time. `name`: 1-64 bytes that scope the ids of
     requests; random when empty. `settings`: fields of Policy. Raises SenderError.
     """
+
+    concurrency: ClassVar[Concurrency]
 
     def __init__(
         self,
@@ -82,29 +53,9 @@ class Shell(ABC):
         encoded = name.encode() or f"sender-{prefix}".encode()
         if len(encoded) > NAME_MAX_BYTES:
             raise SenderError("bad_name", f"name of {len(encoded)} bytes exceeds the limit of {NAME_MAX_BYTES}")
-        self._protocol = Protocol(_listed(endpoints), encoded, prefix.encode(), self.policy)
-        self._curve = curve
-        self._connection: Connection | None = None
         self._option_sets: dict[tuple[tuple[str, Any], ...], OptionSet] = {}
-        self._lock = self._make_lock()
-        self._room, self._ready, self._idle, self._ended = [self._make_event() for _ in range(4)]
-        self._stopping = self._awake = False
-        self._waker = self._make_waker()
-        self._start(self._run)
-
-    # --- what threads and greenlets do differently
-
-    @abstractmethod
-    def _make_lock(self) -> AbstractContextManager[Any]: ...
-
-    @abstractmethod
-    def _make_event(self) -> Event: ...
-
-    @abstractmethod
-    def _make_waker(self) -> Waker: ...
-
-    @abstractmethod
-    def _start(self, loop: Callable[[], None]) -> None: ...
+        self._protocol = Protocol(_listed(endpoints), encoded, prefix.encode(), self.policy)
+        self._loop = Loop(self._protocol, self.concurrency, curve)
 
     # --- pushes
 
@@ -154,10 +105,10 @@ class Shell(ABC):
 
     def wait_ready(self, timeout: float) -> None:
         """Waits until a router has answered. Raises SenderError `unreachable` after `timeout` seconds."""
-        self._ready.wait(timeout)
-        if not self._ready.is_set():
-            fault = self._protocol.last_fault
-            where = ", ".join(self._protocol.endpoints)
+        self._loop.ready.wait(timeout)
+        if not self._loop.ready.is_set():
+            fault = self._protocol.link.last_fault
+            where = ", ".join(self._protocol.link.endpoints)
             raise SenderError(
                 "unreachable", f"no router answers at {where} within {timeout:g} s" + (f" ({fault})" if fault else "")
             )
@@ -165,32 +116,28 @@ class Shell(ABC):
     @property
     def statistics(self) -> Statistics:
         """A snapshot of the counters."""
-        with self._lock:
+        with self._loop.lock:
             return self._protocol.statistics
 
     @property
     def endpoint(self) -> str:
         """The router in use."""
-        return self._protocol.endpoint
+        return self._protocol.link.endpoint
 
     def flush(self, timeout: float | None = None) -> bool:
         """Waits until everything is answered; False if `timeout` seconds were not enough."""
-        with self._lock:
+        with self._loop.lock:
             if self._protocol.is_idle():
                 return True
-            self._idle.clear()
-        self._idle.wait(timeout)
-        return self._idle.is_set()
+            self._loop.idle.clear()
+        self._loop.idle.wait(timeout)
+        return self._loop.idle.is_set()
 
     def close(self, flush_s: float | None = None) -> None:
         """Waits up to `flush_s` seconds (None: as long as `give_up_s` lets it take) for answers, then ends."""
-        if not self._ended.is_set():
+        if not self._loop.ended.is_set():
             self.flush(flush_s)
-            with self._lock:
-                if not self._stopping:
-                    self._stopping = True
-                    self._wake()
-            self._ended.wait()
+            self._loop.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -202,18 +149,18 @@ class Shell(ABC):
 
     def wait_for(self, ticket: Ticket[Any], timeout: float | None) -> bool:
         """Blocks until the ticket is answered; False when `timeout` seconds have passed."""
-        with self._lock:
+        with self._loop.lock:
             if ticket.done():
                 return True
             event = ticket.signal
             if event is None:
-                event = ticket.signal = self._make_event()
+                event = ticket.signal = self.concurrency.event()
         event.wait(timeout)  # type: ignore[attr-defined]
         return ticket.done()
 
     def call_when_done(self, ticket: Ticket[Any], callback: Callable[[Any], None]) -> None:
         """Calls back from the loop; at once if the ticket is answered already."""
-        with self._lock:
+        with self._loop.lock:
             if not ticket.done():
                 ticket.callbacks = [*(ticket.callbacks or []), callback]
                 return
@@ -240,124 +187,29 @@ class Shell(ABC):
         push = Push(self, monotonic() + self.policy.give_up_s, _encoded(token), _encoded(payload), options)
         protocol = self._protocol
         while True:
-            with self._lock:
+            with self._loop.lock:
                 if not protocol.is_full():
                     protocol.put_push(push)
-                    if not self._awake:
-                        self._wake()
+                    self._loop.wake()
                     return push
-                self._room.clear()
+                self._loop.room.clear()
             if not wait:
-                raise SenderError(
-                    "queue_full", f"{protocol.pushes_open} pushes of {protocol.bytes_open} bytes are waiting"
-                )
-            self._room.wait()
+                opened = protocol.ledger
+                waiting = f"{opened.pushes_open} pushes of {opened.bytes_open} bytes are waiting"
+                raise SenderError("queue_full", waiting)
+            self._loop.room.wait()
 
     def _ask(self, command: bytes, arguments: list[bytes]) -> Question:
         question = Question(self, monotonic() + self.policy.give_up_s, command, arguments)
-        with self._lock:
+        with self._loop.lock:
             self._protocol.put_question(question)
-            self._wake()
+            self._loop.wake()
         return question
 
     def _ask_in_parts(self, command: bytes, tokens: Iterable[str | bytes]) -> list[Any]:
         encoded = [_encoded(token) for token in tokens]
         parts = [encoded[start : start + QUESTION_TOKENS] for start in range(0, len(encoded), QUESTION_TOKENS)]
         return [answer for question in [self._ask(command, part) for part in parts] for answer in question.result()]
-
-    def _wake(self) -> None:
-        self._awake = True
-        self._waker.wake()
-
-    # --- the loop
-
-    def _run(self) -> None:
-        fault = SenderError("closed", "this sender is closed")
-        context: zmq.Context[Any] = zmq.Context.instance()
-        try:
-            while not self._stopping:
-                self._turn(context)
-        except Exception:
-            logger.exception("the sender's loop has failed")
-            fault = SenderError("internal", "the sender's loop has failed: see the log")
-        finally:
-            with self._lock:
-                self._protocol.close(fault)
-                answered = self._protocol.take_answered()
-                for event in (self._room, self._idle, self._ended):
-                    event.set()
-            _announce(answered)
-            self._waker.close()
-            if self._connection:
-                self._connection.close()
-
-    def _turn(self, context: zmq.Context[Any]) -> None:
-        self._reopen(context)
-        connection, protocol = self._connection, self._protocol
-        received = connection.receive() if connection else []
-        fault = connection.fault() if connection else None
-        with self._lock:
-            self._awake = False
-            now = monotonic()
-            for frames in received:
-                protocol.receive_message(frames, now)
-            if fault:
-                protocol.connection_lost(now, fault)
-            messages = protocol.messages_to_send(now)
-            answered = protocol.take_answered()
-            self._tell()
-            deadline = protocol.next_deadline(now)
-        if connection and not connection.send(messages):
-            with self._lock:
-                protocol.connection_lost(monotonic(), "the connection ended")
-                deadline = 0.0
-        _announce(answered)
-        timeout = None if deadline == float("inf") else max(0.0, deadline - monotonic())
-        self._waker.wait(connection, timeout)
-
-    def _reopen(self, context: zmq.Context[Any]) -> None:
-        with self._lock:
-            now = monotonic()
-            endpoint = self._protocol.endpoint_to_open(now)
-        if endpoint is None:
-            return
-        if self._connection:
-            self._waker.forget()
-            self._connection.close()
-            self._connection = None
-        fault = ""
-        try:
-            self._connection = Connection(context, endpoint, self.policy.window, self._curve)
-        except zmq.ZMQError as error:
-            fault = f"{endpoint}: {error}"
-        with self._lock:
-            self._protocol.connection_opened(now)
-            if fault:
-                self._protocol.connection_lost(now, fault)
-
-    def _tell(self) -> None:
-        """Lets callers go on that wait for room, for the first router or for the last answer. With the lock held."""
-        protocol = self._protocol
-        if not self._room.is_set() and not protocol.is_full():
-            self._room.set()
-        if not self._idle.is_set() and protocol.is_idle():
-            self._idle.set()
-        if protocol.state is State.READY:
-            if not self._ready.is_set():
-                self._ready.set()
-        elif self._ready.is_set():
-            self._ready.clear()
-
-
-def _announce(answered: list[Ticket[Any]]) -> None:
-    for ticket in answered:
-        if ticket.signal is not None:
-            ticket.signal.set()
-        for callback in ticket.callbacks or ():
-            try:
-                callback(ticket)
-            except Exception:
-                logger.exception("a callback of a push has failed")
 
 
 def _encoded(text: str | bytes) -> bytes:

@@ -10,7 +10,8 @@ from typing import Any
 import zmq
 
 from services.sender.connections import Connection
-from services.sender.shells import Event, Shell
+from services.sender.loops import Event
+from services.sender.shells import Shell
 from shared.errors import SenderError
 
 
@@ -51,21 +52,27 @@ class PipeWaker:
         os.close(self._write_end)
 
 
-class Sender(Shell):
-    """A sender for any number of threads. Use `services.sender.gevent.Sender` under gevent."""
+class Threads:
+    """Concurrency by threads."""
 
-    def _make_lock(self) -> AbstractContextManager[Any]:
+    def lock(self) -> AbstractContextManager[Any]:
         return threading.Lock()
 
-    def _make_event(self) -> Event:
+    def event(self) -> Event:
         return threading.Event()
 
-    def _make_waker(self) -> PipeWaker:
+    def waker(self) -> PipeWaker:
         return PipeWaker()
 
-    def _start(self, loop: Callable[[], None]) -> None:
+    def start(self, run: Callable[[], None]) -> None:
         monkey = sys.modules.get("gevent.monkey")
         if monkey is not None and monkey.is_module_patched("threading"):
             # The thread would be a greenlet, and zmq_poll would stop the hub.
             raise SenderError("wrong_shell", "threading is monkey-patched: use services.sender.gevent")
-        threading.Thread(target=loop, name="push-sender", daemon=True).start()
+        threading.Thread(target=run, name="push-sender", daemon=True).start()
+
+
+class Sender(Shell):
+    """A sender for any number of threads. Use `services.sender.gevent.Sender` under gevent."""
+
+    concurrency = Threads()

@@ -95,13 +95,21 @@ class Window:
 
     def drop(self, request: Request) -> bool:
         """Forgets a request. True if the router still waits for it after `overloaded`: only a new HELLO1 ends that."""
-        self.flying.pop(request.request_id, None)
+        if self.flying.pop(request.request_id, None):
+            request.mark_lost()
         self._again = [other for other in self._again if other is not request]
         self._resting = [entry for entry in self._resting if entry[2] is not request]
         if self._refused is not request:
             return False
         self._refused = None
         return True
+
+    def longest_silence(self, now: float, grace: float) -> float | None:
+        """How many seconds a request was allowed to stay unanswered, if one has."""
+        for request in self.flying.values():
+            if now >= request.sent_at + request.timeout_s + grace:
+                return request.timeout_s + grace
+        return None
 
     def next_deadline(self, now: float) -> float:
         """The next time after `now` that something becomes due."""

@@ -159,8 +159,8 @@ class Fleet:
         """Until the router has `workers` (default: as many as run) live and everything else answers."""
         deadline = time.monotonic() + seconds
         while True:
-            self._raise_if_one_failed()
             missing = self.missing(workers)
+            self._raise_if_one_failed()
             if not missing:
                 return
             if time.monotonic() > deadline:
@@ -196,7 +196,7 @@ class Fleet:
         """STAT1, with the keys of `status_key_file` if the router wants some. Raises TimeoutError."""
         keys = status_keys(self.settings)
         names = ("curve_serverkey", "curve_publickey", "curve_secretkey")
-        options: dict[str, int | bytes] = dict(zip(names, keys, strict=True)) if keys else {}
+        options: dict[str, Any] = dict(zip(names, keys, strict=True)) if keys else {}
         with RawSender(self.endpoint, deadline=seconds, **options) as sender:
             return sender.stat()
 

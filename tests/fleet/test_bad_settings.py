@@ -192,9 +192,23 @@ def test_sender_endpoint_for_everybody_needs_keys(never_started: Fleet, variable
     assert "curve_server_key_file" in line
 
 
-def test_bus_over_the_network_needs_keys(never_started: Fleet) -> None:
-    line = refusal("gateway", never_started.environ | {"PUSH_BUS_CONNECT": "tcp://192.0.2.1:6701"})
+@every_process
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("tcp://192.0.2.1:6701", "not loopback"),
+        ("tcp://[2001:db8::1]:6701", "not loopback"),
+        ("tcp://0.0.0.0:6701", "not loopback"),
+        ("tcp://example.invalid:6701", "not an IP address"),
+        ("tcp://127.0.0.1", "neither"),
+        ("somewhere", "neither"),
+    ],
+)
+def test_bus_stays_on_this_machine(never_started: Fleet, process: str, endpoint: str, reason: str) -> None:
+    """It has no keys yet."""
+    line = refusal(process, never_started.environ | {"PUSH_BUS_CONNECT": endpoint})
     assert line.startswith("bus_connect: ")
+    assert reason in line
 
 
 class Keys:

@@ -104,7 +104,7 @@ def test_fleet_ends_with_its_launcher(foreground: NewForeground) -> None:
     wait_until(lambda: fleet.pids() == [], "end of the fleet")
 
 
-@pytest.mark.parametrize("key", ["client_port", "sender_port", "api_port"])
+@pytest.mark.parametrize("key", ["client_port", "sender_port"])
 def test_port_in_use(foreground: NewForeground, key: str) -> None:
     fleet = foreground()
     port = getattr(fleet.settings, key)
@@ -140,6 +140,9 @@ def test_neighbours(foreground: NewForeground) -> None:
     address = f"127.0.0.1:{fleet.settings.client_port}"
     said = f"push-gateway: client_port: {address} is in use by the fleet of {fleet.data_dir}"
     assert said in other.launcher.log.splitlines()
+    other = foreground(workers=1, api_port=fleet.settings.api_port)
+    assert other.start().wait() == 1
+    assert f"push-services: api_port: 127.0.0.1:{fleet.settings.api_port} is in use" in other.launcher.log
     other = foreground(data_dir=fleet.data_dir)
     assert other.start().wait() == 2
     assert other.launcher.log == f"push-services: data_dir: a fleet already runs in {fleet.data_dir}\n"

@@ -30,6 +30,7 @@ from tests.clients.packets import (
 from tests.clients.senders import BUFFERED, OFFLINE, OVERLOADED, REFUSED, SENT, TOO_LARGE, RawSender
 from tests.clients.websocket import TextClient, WebSocketClient, read_response, upgrade_request
 from tests.clients.wires import Wire
+from tests.fleet.conftest import StartFleet
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.observations import Closings
 from tests.fleet.processes import wait_until
@@ -203,30 +204,21 @@ def test_version_0_cannot_acknowledge(fleet: Fleet, sender: RawSender) -> None:
 
 
 @pytest.mark.parametrize("kind", ["v1", "ws_binary"])
-def test_message_ids_wrap(fleet: Fleet, sender: RawSender, kind: str) -> None:
-    """After 65,535 comes 1, and an unacknowledged id is not given again."""
-    token = new_token(kind)
-    with connect(kind, fleet.address) as client:
-        client.subscribe(token, ack=True)
-        assert sender.push(token, b"never acknowledged") == SENT
+def test_message_ids_wrap(start_fleet: StartFleet, kind: str) -> None:
+    """After 65,535 comes 1 again, but not while it is unacknowledged."""
+    fleet = start_fleet(workers=1, unacknowledged_max=1000, client_packets_per_s=10**6)
+    with RawSender(fleet.endpoint) as sender, connect(kind, fleet.address) as client:
+        client.subscribe("wraps", ack=True)
+        assert sender.push("wraps", b"never acknowledged") == SENT
         assert client.read_push().message_id == 1
-        expected = 2
-        for _ in range(65_600 // 7 + 1):
-            assert sender.push_all([(token, b"")] * 7) == bytes([SENT]) * 7
-            for _ in range(7):
-                push = client.read_push()
-                assert push.message_id == expected
-                expected = expected + 1 if expected < 65_535 else 2
-            client.write(b"".join(client.encode(Packet(PUB_ACK, message_id=each)) for each in last_seven(expected)))
-
-
-def last_seven(following: int) -> list[int]:
-    """The seven message ids before `following`, where 1 is left out."""
-    numbers = []
-    for _ in range(7):
-        following = following - 1 if following > 2 else 65_535
-        numbers.append(following)
-    return numbers
+        expected = [*range(2, 65_536), *range(2, 2000)]
+        for start in range(0, len(expected), 900):
+            part = expected[start : start + 900]
+            request = sender.send_packed([("wraps", b"")] * len(part))
+            assert [client.read_push().message_id for _ in part] == part
+            assert sender.done(request)[0] == bytes([SENT]) * len(part)
+            client.write(b"".join([client.encode(Packet(PUB_ACK, message_id=each)) for each in part]))
+            assert client.ping(30) == 30
 
 
 # --- push ids

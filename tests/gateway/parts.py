@@ -32,6 +32,8 @@ from shared.settings import Settings
 from shared.tokens import slot_of
 
 DEADLINE_S = 10
+#: So far ahead of the clock (seconds) are the parts, so that time goes on only when a test says so.
+AHEAD = 100_000
 
 
 def until(condition):
@@ -43,10 +45,10 @@ def until(condition):
     return value
 
 
-def turns(number=30):
-    """Let the hub go round some times: whatever is ready now gets done."""
+def turns(number=4):
+    """Let the hub do what is ready now, and what that makes ready, until it has nothing to do."""
     for _ in range(number):
-        gevent.sleep(0)
+        gevent.idle()
 
 
 def descriptors():
@@ -73,7 +75,7 @@ class End:
             try:
                 view = view[self.socket.send(view) :]
             except BlockingIOError:
-                gevent.sleep(0)
+                gevent.sleep(0.0005)
 
     def pull(self):
         """Take what is there; True when there was anything, or the end."""
@@ -143,6 +145,7 @@ class Clients:
         self.settings = replace(Settings(), **changes)
         self.counters = new_counters()
         self.loop = ClientLoop(self.settings, StreamLimits(self.settings.body_limit_bytes), self.counters)
+        self.loop.wheel.tick += AHEAD
         self.ends = []
         self.expect_internal_errors = False
 
@@ -158,6 +161,13 @@ class Clients:
         end = End(theirs)
         self.ends.append(end)
         return end, connection
+
+    def call_in(self, address):
+        """A client that connects to a listener; `address` of TCP or the path of a Unix socket."""
+        sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        sock.connect(address)
+        self.ends.append(End(sock))
+        return self.ends[-1]
 
     def advance(self, ticks=1):
         """Let the clock go on, tick by tick."""

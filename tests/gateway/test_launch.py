@@ -71,7 +71,8 @@ def bench() -> Iterator[Bench]:
     statuses = [process.wait() for process in bench.started]
     left = [process.kill() for process in bench.started]
     shutil.rmtree(bench.directory)
-    assert not any(statuses + left)
+    assert not any(statuses)
+    assert not any(left), "processes left behind"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Request:
     sender: bytes
     tokens: list[bytes]
     options: dict[str, object]
+    due: float
     answer: bytes | None = None
     #: By position: the outcomes that workers gave, and how often it went to one.
     said: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -66,7 +67,7 @@ class RouterMachine(RuleBasedStateMachine):
         options: dict[str, object] = {"timeout_ms": timeout_ms}
         if with_id:
             options["id"] = f"i{number}"
-        self.requests[number] = Request(number, sender, tokens, options)
+        self.requests[number] = Request(number, sender, tokens, options, self.fleet.now + timeout_ms / 1000)
         pairs = [(token, b"%d.%d" % (number, position)) for position, token in enumerate(tokens)]
         self.fleet.ask(*push2(b"%d" % number, pairs, **options), sender=sender)
         self.look()
@@ -197,8 +198,20 @@ class RouterMachine(RuleBasedStateMachine):
                 assert outcome == said[0]
             elif request.went[position]:
                 assert outcome == Outcome.UNKNOWN
+                assert self.fleet.now >= request.due or (request.number, position) not in self.with_workers()
             else:
                 assert outcome == Outcome.UNAVAILABLE
+                assert self.fleet.now >= request.due or not self.told_live()
+
+    def with_workers(self) -> set[tuple[int, int]]:
+        """(request, position) of what running workers have and have not answered."""
+        pushes = [push for sent in self.unanswered for push in sent.pushes]
+        pushes += [sent.pushes[index] for sent, index in self.held]
+        return {(int(payload.split(b".")[0]), position) for _, payload, position in pushes}
+
+    def told_live(self) -> bool:
+        """Whether there is a live worker by the newest ring."""
+        return bool(self.fleet.core.parts.membership.owners)
 
     @invariant()
     def order_per_token_holds(self) -> None:

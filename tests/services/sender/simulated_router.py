@@ -136,7 +136,7 @@ class Simulation:
 
     def __init__(self, protocol: Protocol, draw: Draw) -> None:
         self.protocol, self.draw, self.world = protocol, draw, World()
-        self.routers = {endpoint: Router(self.world, draw) for endpoint in protocol.endpoints}
+        self.routers = {endpoint: Router(self.world, draw) for endpoint in protocol.link.endpoints}
         self.router: Router | None = None
         self.now = 100.0
         self._connection = 0

@@ -48,11 +48,15 @@ def test_final_outcomes_leave_nothing_pending():
     assert not batch.pending
 
 
-def test_what_the_router_will_try_again_stays_pending():
-    batch = make("a", "b", "c")
-    assert outcomes(batch.settle(bytes([0, 5, 10]), REPEAT)) == {b"a": Outcome.SENT}
-    assert list(batch.pending) == [1, 2]
-    assert outcomes(batch.settle(bytes([0, 0, 0]), REPEAT)) == {b"b": Outcome.SENT, b"c": Outcome.SENT}
+def test_what_a_router_may_try_again_stays_pending():
+    batch = make("a", "b", "c", "d")
+    assert outcomes(batch.settle(bytes([0, 5, 10, 3]), REPEAT)) == {b"a": Outcome.SENT}
+    assert list(batch.pending) == [1, 2, 3]
+    assert outcomes(batch.settle(bytes([0, 0, 0, 3]), REPEAT)) == {
+        b"b": Outcome.SENT,
+        b"c": Outcome.SENT,
+        b"d": Outcome.OFFLINE,
+    }
 
 
 def test_giving_up_tells_the_last_word():
@@ -69,9 +73,14 @@ def test_giving_up_without_any_word():
 
 
 def test_a_lost_request_may_have_been_delivered_whatever_the_next_router_says():
-    batch = make("a", "b")
+    batch = make("a", "b", "c", "d")
     batch.mark_lost()
-    assert outcomes(batch.settle(bytes([7, 0]), ())) == {b"a": Outcome.UNKNOWN, b"b": Outcome.SENT}
+    assert outcomes(batch.settle(bytes([7, 0, 3, 8]), ())) == {
+        b"a": Outcome.UNKNOWN,
+        b"b": Outcome.SENT,
+        b"c": Outcome.UNKNOWN,
+        b"d": Outcome.REFUSED,
+    }
 
 
 def test_an_inquiry_repeats_itself():

@@ -6,9 +6,10 @@ import ujson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.sender.links import State
 from services.sender.options import DEFAULT, encode_options
 from services.sender.policies import Policy
-from services.sender.protocol import Protocol, State
+from services.sender.protocol import Protocol
 from services.sender.tickets import Push, Question
 from shared.errors import SenderError
 from shared.outcomes import Outcome
@@ -59,7 +60,7 @@ def test_says_hello_before_anything_else():
     assert [frames[0] for frames in protocol.messages_to_send(0.0)] == [HELLO1]
     assert protocol.messages_to_send(0.1) == []
     protocol.receive_message(READY, 0.2)
-    assert protocol.state is State.READY
+    assert protocol.link.state is State.READY
     assert [frames[0] for frames in protocol.messages_to_send(0.2)] == [PUSH2]
 
 
@@ -158,6 +159,24 @@ def test_all_retryable_outcomes_wait_for_the_repeat_that_tries_them_again():
     assert [push.result() for push in pushes] == [Outcome.OVERLOADED, Outcome.SENT]
 
 
+def test_another_router_may_deliver_what_the_first_one_could_not():
+    """So it is not told, and nothing for its token goes out, before the request is done with."""
+    protocol = make(("tcp://a", "tcp://b"), backoff_s=1)
+    offline, unavailable = put(protocol, "a", "b")
+    (request,) = connect(protocol)
+    protocol.receive_message([DONE1, request[1], bytes([Outcome.OFFLINE, Outcome.UNAVAILABLE]), b""], 0.0)
+    put(protocol, "a")
+    protocol.connection_lost(0.1, "ended")
+    assert connect(protocol, 0.1) == []
+    (repeat,) = protocol.messages_to_send(1.0)
+    assert repeat[2:] == request[2:]
+    assert not offline.done()
+    protocol.receive_message([DONE1, repeat[1], bytes([0, 7]), b""], 1.0)
+    assert offline.result() is Outcome.SENT
+    assert not unavailable.done()
+    assert [targets(frames) for frames in protocol.messages_to_send(1.0)] == [[b"a"]]
+
+
 def test_not_delivered_is_not_said_of_a_push_that_was_once_lost():
     protocol = make(retries=1)
     (push,) = put(protocol, "a")
@@ -245,7 +264,7 @@ def test_router_that_does_not_say_hello_is_left():
     assert protocol.next_deadline(0.0) == 2.0
     protocol.messages_to_send(2.0)
     assert protocol.endpoint_to_open(2.0) == "tcp://b"
-    assert "no answer to HELLO1 within 2 s" in protocol.last_fault
+    assert "no answer to HELLO1 within 2 s" in protocol.link.last_fault
 
 
 def test_pauses_between_rounds_of_attempts_grow():
@@ -260,6 +279,16 @@ def test_pauses_between_rounds_of_attempts_grow():
     assert pauses == [0, 0, 1, 0, 2, 0, 3, 0, 3, 0]
 
 
+def test_an_idle_sender_goes_on_to_look_for_a_router():
+    protocol = make(("tcp://a", "tcp://b"))
+    protocol.endpoint_to_open(0.0)
+    protocol.connection_opened(0.0)
+    protocol.connection_lost(0.1, "refused")
+    assert protocol.messages_to_send(0.1) == []
+    assert protocol.next_deadline(0.1) <= 0.1
+    assert protocol.endpoint_to_open(0.1) == "tcp://b"
+
+
 def test_a_router_that_breaks_down_on_every_request_is_not_run_down():
     protocol = make(backoff_s=1, give_up_s=100)
     put(protocol, "a", deadline=100.0)
@@ -267,7 +296,7 @@ def test_a_router_that_breaks_down_on_every_request_is_not_run_down():
     for _ in range(6):
         connect(protocol, now)
         protocol.connection_lost(now, "ended")
-        now = max(now, protocol.next_deadline(now) if protocol.state is State.PAUSING else now)
+        now = max(now, protocol.next_deadline(now) if protocol.link.state is State.PAUSING else now)
         while protocol.endpoint_to_open(now) is None:
             now += 0.1
     assert now > 4
@@ -399,7 +428,7 @@ def test_whatever_happens_every_push_gets_one_true_outcome_in_order(
 
     assert all(push.done() for push in pushes)
     assert protocol.statistics.pushes == len(pushes)
-    assert protocol.pushes_open == protocol.bytes_open == 0
+    assert protocol.ledger.pushes_open == protocol.ledger.bytes_open == 0
     assert all(router.most_unanswered <= window for router in simulation.routers.values())
     for token, arrived in simulation.world.arrived.items():
         numbers = [int(payload) for payload in arrived]
@@ -409,7 +438,7 @@ def test_whatever_happens_every_push_gets_one_true_outcome_in_order(
         copies = arrived_anywhere[str(number).encode()]
         if push.value in (Outcome.SENT, Outcome.BUFFERED):
             assert copies == 1
-        elif push.value in (Outcome.UNAVAILABLE, Outcome.OVERLOADED):
+        elif push.value in (Outcome.UNAVAILABLE, Outcome.OVERLOADED, Outcome.OFFLINE):
             assert copies == 0
 
 

@@ -15,6 +15,7 @@ from shared import places
 from shared.keys import ADMIN, PUSH, KeyPair, format_key_pair, format_permitted
 from shared.push_ids import id_prefix
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.processes import wait_until
 from tests.services.sender.worker_socket import Arrival, WorkerSocket
 
 KINDS = [Sender, services.sender.gevent.Sender]
@@ -27,6 +28,8 @@ class Routed:
         self.fleet = Fleet(workers=1, ring_settle_ms=0, **settings)
         self.fleet.start_router()
         self.worker = self.start_worker()
+        if not settings:
+            wait_until(lambda: self.fleet.stat()["router"]["live"] == 1, "a worker in the ring")
 
     def start_worker(self) -> WorkerSocket:
         bus, name = places.bus_endpoint(self.fleet.settings), places.worker_name(self.fleet.settings, 0)

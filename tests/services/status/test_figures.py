@@ -21,7 +21,7 @@ def test_watchers_at_the_same_time_share_one_question() -> None:
 
 
 def test_failure_is_not_kept() -> None:
-    answers = [SenderError("timed_out", "no answer"), {"number": 2}]
+    answers: list[SenderError | dict[str, int]] = [SenderError("timed_out", "no answer"), {"number": 2}]
 
     def ask() -> dict[str, int]:
         answer = answers.pop(0)

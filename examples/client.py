@@ -1,0 +1,1 @@
+"""A small client in the standard library."""
