@@ -19,7 +19,8 @@ _ACCEPTS_PER_TURN = 64
 #: Descriptors kept free for the worker itself: hand-overs, bus, logs.
 _RESERVED_DESCRIPTORS = 128
 _WARN_EVERY_TICKS = 60
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+#: The peer has gone before it was accepted. Anything else (no descriptor, no memory) is tried again at the next tick.
+_PEER_GONE = (errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET)
 
 
 class Acceptor:
@@ -63,13 +64,14 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _NO_ROOM:
-                    self._pause(os.strerror(error.errno or 0).lower())
-                    return
-                continue  # the peer has gone before it was accepted
+                if error.errno in _PEER_GONE:
+                    continue
+                self._pause(os.strerror(error.errno or 0).lower())
+                return
             os.set_blocking(fd, False)
             self._clients.counters["accepted"] += 1
-            self._clients.adopt(self._connection(fd, peer, proxied), self._hello_timeout_s)
+            # one tick more: the present one may be over at once
+            self._clients.adopt(self._connection(fd, peer, proxied), self._hello_timeout_s + 1)
 
     def _connection(self, fd: int, peer: Any, proxied: bool) -> Connection:
         inet = isinstance(peer, tuple)

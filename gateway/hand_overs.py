@@ -190,6 +190,8 @@ class HandOvers:
             except OSError as error:
                 logger.info("worker %s does not take clients: %s", worker, error.strerror)
                 return None
+            if not link.open:  # it failed with its first message
+                return None
             self._links[worker] = link
         return link
 

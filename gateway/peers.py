@@ -46,9 +46,17 @@ class PeerLink:
         self._retry = loop.timer(_RETRY_S)
         self._reader.start(self._readable)
 
+    @property
+    def open(self) -> bool:
+        """False once it has been closed or has failed: nothing goes any more, and nothing comes."""
+        return self._open
+
     def send(self, message: HandOverMessage, descriptors: Sequence[int] = (), owned: Sequence[int] = ()) -> None:
         """Send now or when the kernel has room. Those of the descriptors that are `owned` are closed behind it;
         the caller keeps the others open until the answer."""
+        if not self._open:
+            close_all(owned)
+            return
         self._queue.append((encode(message), descriptors, owned))
         if len(self._queue) == 1:
             self._drain()
@@ -116,6 +124,7 @@ class PeerLink:
             close_all(descriptors)
             descriptors = []
         if isinstance(message, Hello):
+            close_all(descriptors)
             self.worker = message.worker
             return
         try:

@@ -4,6 +4,7 @@ With --host locust runs against a fleet that runs already; LOADTEST_SENDER is it
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from pathlib import Path
 from tests.fleet.fleet_process import Fleet
 
 _ROOT = Path(__file__).parent.parent
-_DEFAULTS = {"--users": "2000", "--spawn-rate": "200", "--run-time": "60s"}
+#: 20 s until everybody is there, then a minute with all.
+_DEFAULTS = {"--users": "2000", "--spawn-rate": "100", "--run-time": "80s"}
 #: Other spellings of the same.
 _SHORT = {"--users": "-u", "--spawn-rate": "-r", "--run-time": "-t"}
 
@@ -40,4 +42,5 @@ def _locust(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that locust and the fleet end too
     sys.exit(main(sys.argv[1:]))

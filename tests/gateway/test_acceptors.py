@@ -29,12 +29,13 @@ def door(worker):
             listener = socket.create_server(("127.0.0.1", 0), backlog=200)
             address = listener.getsockname()
         listener.setblocking(False)
-        opened.append(listener)
+        opened.append((acceptor, listener))
         acceptor.listen(listener, proxied=unix)
         return parts, acceptor, address
 
     yield make
-    for listener in opened:
+    for acceptor, listener in opened:
+        acceptor.stop()
         listener.close()
 
 
@@ -84,7 +85,7 @@ def test_the_nginx_socket_requires_a_proxy_header(door):
     assert parts.counters["close_bad_protocol"] == 1
     with_one.send(b"PROXY TCP4 9.8.7.6 1.1.1.1 555 80\r\n")
     assert with_one.ask(3) == {"interval": 400}
-    assert [connection.address for connection in held(parts)] == ["9.8.7.6:555"]
+    assert held(parts)[-1].address == "9.8.7.6:555"
 
 
 @pytest.mark.parametrize(("proxies", "believed"), [(["127.0.0.0/8"], True), (["10.0.0.0/8"], False), ([], False)])
@@ -146,6 +147,6 @@ def test_every_descriptor_used_up():
     assert seen["served"] == {"interval": 400}
     assert seen["busy"] < 0.5  # no spinning on what cannot be accepted
     assert 2 <= seen["pauses"] <= 7  # once a tick
-    assert seen["accepted"] == seen["held"] + 4
+    assert seen["accepted"] == seen["held"] + 8  # four clients left, and both their ends were in that process
     assert seen["internal_errors"] == 0
     assert seen["warnings"] == ["accepting pauses: too many open files"] * 2  # one a minute

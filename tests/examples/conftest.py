@@ -1,0 +1,52 @@
+"""Fixtures: one fleet for all examples, and the Node sender with what it needs, in a directory of its own."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.examples.programs import EXAMPLES
+from tests.fleet.fleet_process import Fleet
+
+#: Seconds: the package comes with its native part built, so there is little to do but fetch it.
+_INSTALL_S = 60
+
+
+@pytest.fixture(scope="session")
+def example_fleet() -> Iterator[Fleet]:
+    """A ready fleet of two workers."""
+    with Fleet() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def node_sender(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Command of the Node sender. Skips where Node, npm or the registry is missing, or its libraries do not load."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        _skip("node and npm are not installed")
+    directory = tmp_path_factory.mktemp("node") / "sender"
+    shutil.copytree(EXAMPLES / "node-sender", directory, ignore=shutil.ignore_patterns("node_modules"))
+    fault = _fault_of([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], directory)
+    if fault:
+        _skip(f"npm cannot install zeromq: {fault}")
+    fault = _fault_of([node, "--input-type=module", "--eval", 'import "zeromq"'], directory)
+    if fault:
+        _skip(f"zeromq does not load in this Node: {fault}")
+    return [node, str(directory / "sender.js")]
+
+
+def _fault_of(command: list[str], directory: Path) -> str:
+    """What is wrong with a command, or nothing."""
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=_INSTALL_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no end after {_INSTALL_S} s"
+    return done.stderr.strip()[-300:] or f"exit status {done.returncode}" if done.returncode else ""
+
+
+def _skip(reason: str) -> None:
+    print(reason)
+    pytest.skip(reason)
