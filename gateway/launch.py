@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import guardian
-from gateway.environment import read_settings
 from gateway.listeners import open_client_listener, open_nginx_listener
 from gateway.port_locks import take_port_lock
 from gateway.run_files import hold_pid_file, make_directories
 from shared.errors import SettingsError
-from shared.settings import CONFIG_KEY, PREFIX, Settings, describe
-
-#: Exit status for settings that do not allow a start; nobody should try again with the same ones.
-BAD_SETTINGS = 2
+from shared.settings import Settings
+from shared.startup.command_lines import BAD_SETTINGS, settings_help, settings_listing
+from shared.startup.environment import read_settings
 
 WORKER_MODULE = "gateway.worker"
 
@@ -32,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings()
         if options.check_config:
-            print(_listing(settings))
+            print(settings_listing(settings))
             return 0
         command = prepare(settings, options.index, options.worker_module)
     except SettingsError as error:
@@ -68,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="push-gateway",
         description="Start one gateway worker and its guardian.",
-        epilog=_settings_help(),
+        epilog=settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -83,17 +81,6 @@ def _index(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
-
-
-def _settings_help() -> str:
-    lines = [f"Settings: variables {PREFIX}NAME, or `name = value` in the TOML file that {CONFIG_KEY} names.", ""]
-    for name, default, text in describe():
-        lines.append(f"  {PREFIX}{name.upper()} [{default}]\n      {text}")
-    return "\n".join(lines).replace("%", "%%")
-
-
-def _listing(settings: Settings) -> str:
-    return "\n".join([f"{name} = {getattr(settings, name)!r}" for name, _, _ in describe()])
 
 
 if __name__ == "__main__":

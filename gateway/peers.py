@@ -150,13 +150,22 @@ class PeerListener:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         self._socket.bind(str(path))
         self._socket.listen(128)
-        self._watcher = gevent.get_hub().loop.io(self._socket.fileno(), _READ)
+        loop = gevent.get_hub().loop
+        self._watcher = loop.io(self._socket.fileno(), _READ)
+        self._retry = loop.timer(_RETRY_S)
+        self._watch()
+
+    def _watch(self) -> None:
         self._watcher.start(self._accept)
 
     def _accept(self) -> None:
         try:
             connection, _ = self._socket.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError:  # no descriptor is free: not again at once, and for ever
+            self._watcher.stop()
+            self._retry.start(self._watch)
             return
         if _peer_uid(connection) != os.getuid():
             logger.warning("hand-over link from another user refused")
@@ -171,6 +180,7 @@ class PeerListener:
 
     def close(self) -> None:
         self._watcher.stop()
+        self._retry.stop()
         self._socket.close()
         self._path.unlink(missing_ok=True)
         for link in self.links:

@@ -1,6 +1,5 @@
 """What a worker's processes keep below `data_dir`: directories with the right modes, and the locked pid file."""
 
-import fcntl
 import grp
 import os
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from shared import places
 from shared.errors import SettingsError
 from shared.settings import Settings
+from shared.startup.pid_files import hold
 
 
 def make_directories(settings: Settings) -> None:
@@ -50,16 +50,4 @@ def hold_pid_file(settings: Settings, index: int) -> int:
     The lock goes with the descriptor: it outlives exec and holds while the guardian or its worker lives.
     """
     path = places.run_dir(settings) / f"gateway-{index}.pid"
-    descriptor = -1
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        name = places.worker_name(settings, index)
-        raise SettingsError("data_dir", f"worker {name} already runs in {settings.data_dir}") from None
-    except OSError as error:
-        raise SettingsError("data_dir", f"{path}: {(error.strerror or str(error)).lower()}") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    return hold(path, f"worker {places.worker_name(settings, index)} already runs in {settings.data_dir}")

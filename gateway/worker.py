@@ -24,7 +24,6 @@ from gateway.counters import new_counters
 from gateway.credentials import Verifier, load_keys
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
-from gateway.environment import read_settings
 from gateway.fan_outs import FanOuts
 from gateway.held_pushes import HeldPushes
 from gateway.landing import Landing
@@ -36,20 +35,20 @@ from shared.errors import SettingsError
 from shared.places import bus_endpoint, hand_over_path, worker_name
 from shared.reasons import CloseReason
 from shared.settings import Settings, is_loopback, split
+from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr
+from shared.startup.environment import read_settings
 
 logger = logging.getLogger(__name__)
 
-BAD_SETTINGS = 2
 #: A stopping fleet's clients have this long to take their last bytes.
 _STOP_S = 2.0
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main(index: int, client_listener_fd: int, nginx_listener_fd: int) -> int:
     """Run worker `index` on listeners that are open already; the exit status."""
     try:
         settings = read_settings()
-        logging.basicConfig(level=settings.log_level, format=_LOG_FORMAT)
+        log_to_stderr(settings)
         worker = Worker(settings, index)
     except SettingsError as error:
         print(f"push-gateway: {error}", file=sys.stderr)

@@ -5,11 +5,9 @@ import logging
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from router.core import Core
 from router.run_files import hold_pid_file, make_run_dir
@@ -17,10 +15,9 @@ from router.security import load_guard
 from router.shell import Shell
 from shared import __version__, places
 from shared.errors import SettingsError
-from shared.settings import CONFIG_KEY, PREFIX, Settings, describe, load
-
-#: Exit status for settings that do not allow a start; nobody should try again with the same ones.
-BAD_SETTINGS = 2
+from shared.settings import Settings
+from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr, settings_help, settings_listing
+from shared.startup.environment import read_settings
 
 log = logging.getLogger("router")
 
@@ -29,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `push-router`. Returns the exit status: 0, or 2 for settings that do not work."""
     options = _parser().parse_args(arguments)
     try:
-        settings = _read_settings()
+        settings = read_settings()
         if options.check_config:
-            print("\n".join([f"{name} = {getattr(settings, name)!r}" for name, _, _ in describe()]))
+            print(settings_listing(settings))
             return 0
         _serve(settings)
     except SettingsError as error:
@@ -43,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings) -> None:
     """Raises SettingsError if something cannot be opened."""
     stop_descriptor = _catch_signals()
-    _log_to_stderr(settings)
+    log_to_stderr(settings)
     core = Core(settings, time.time_ns() // 1_000_000, time.monotonic(), random.Random(os.urandom(32)).randbytes)
     guard = load_guard(settings, core.counters)
     make_run_dir(settings)
@@ -53,18 +50,6 @@ def _serve(settings: Settings) -> None:
     shell.run(stop_descriptor)
     log.info("router stopped")
     os.close(pid_file)
-
-
-def _read_settings() -> Settings:
-    """The settings of this process, checked. Raises SettingsError that names the key."""
-    path = os.environ.get(CONFIG_KEY, "")
-    try:
-        text = Path(path).read_text(encoding="utf-8") if path else ""
-    except OSError as error:
-        raise SettingsError(CONFIG_KEY, f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(CONFIG_KEY, f"{path}: not UTF-8") from None
-    return load(os.environ, text, socket.gethostname())
 
 
 def _catch_signals() -> int:
@@ -77,28 +62,15 @@ def _catch_signals() -> int:
     return reader
 
 
-def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="push-router",
         description="Start the router.",
-        epilog=_settings_help(),
+        epilog=settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check-config", action="store_true", help="check the settings, list them, and exit")
     return parser
-
-
-def _settings_help() -> str:
-    lines = [f"Settings: variables {PREFIX}NAME, or `name = value` in the TOML file that {CONFIG_KEY} names.", ""]
-    for name, default, text in describe():
-        lines.append(f"  {PREFIX}{name.upper()} [{default}]\n      {text}")
-    return "\n".join(lines).replace("%", "%%")
 
 
 if __name__ == "__main__":

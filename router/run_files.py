@@ -1,11 +1,9 @@
 """What the router keeps below `data_dir`: its run directory, and the pid file that says it runs."""
 
-import fcntl
-import os
-
 from shared import places
 from shared.errors import SettingsError
 from shared.settings import Settings
+from shared.startup.pid_files import hold
 
 
 def make_run_dir(settings: Settings) -> None:
@@ -23,16 +21,4 @@ def hold_pid_file(settings: Settings) -> int:
 
     The lock goes with the process; so a file that a killed router left behind locks nobody out.
     """
-    path = places.run_dir(settings) / "router-0.pid"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise SettingsError("data_dir", f"{path}: {(error.strerror or str(error)).lower()}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise SettingsError("data_dir", f"a router already runs in {settings.data_dir}") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    return hold(places.run_dir(settings) / "router-0.pid", f"a router already runs in {settings.data_dir}")

@@ -5,12 +5,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from services.environment import read_settings
 from shared.errors import SettingsError
 from shared.settings import Settings
-
-#: Exit status for settings that do not allow a start.
-BAD_SETTINGS = 2
+from shared.startup.command_lines import BAD_SETTINGS
+from shared.startup.environment import read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,6 @@ SHELLS = ROOTS | {
     "gateway.conversations",
     "gateway.counters",
     "gateway.deliveries",
-    "gateway.environment",
     "gateway.fan_outs",
     "gateway.guardian",
     "gateway.hand_overs",
@@ -43,6 +42,9 @@ SHELLS = ROOTS | {
     "router.security",
     "router.shell",
     "router.sockets",
+    "shared.startup.command_lines",
+    "shared.startup.environment",
+    "shared.startup.pid_files",
 }
 #: Packages and modules of services whose business is I/O; what is pure in them is listed.
 PURE_SERVICES = frozenset(

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 from services.fleet.announcements import announcement
-from services.fleet.pid_files import hold, stop_workers
+from services.fleet.pid_files import stop_workers
 from services.fleet.supervision import CONFIGURATION, Supervision, make_directories
 from services.status.readiness import not_ready
 from shared import places
 from shared.settings import Settings
+from shared.startup.pid_files import hold
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
@@ -23,7 +24,7 @@ _POLL_S = 0.1
 def run(settings: Settings, configuration: Path = CONFIGURATION) -> int:
     """Run the fleet until SIGINT, SIGTERM or SIGHUP; the exit status. Raises SettingsError."""
     make_directories(settings)
-    hold(places.run_dir(settings) / "fleet.pid")
+    hold(places.run_dir(settings) / "fleet.pid", f"a fleet already runs in {settings.data_dir}")
     for number in STOPPING:  # a shell starts what runs in its background with SIGINT ignored
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING | {signal.SIGCHLD})

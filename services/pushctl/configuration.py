@@ -6,10 +6,10 @@ from typing import Any
 import click
 import ujson
 
-from services.environment import read_settings
 from services.pushctl import options
 from shared import places
 from shared.settings import Settings, describe
+from shared.startup.environment import read_settings
 
 
 @click.command("check-config")

@@ -82,8 +82,8 @@ def _address(host: str | None, port: int | None) -> tuple[str, int]:
     """Where the gateway is, by option or by setting."""
     if host and port:
         return host, port
-    from services.environment import read_settings  # noqa: PLC0415  (nothing to read if both are said)
     from services.status.addresses import reachable  # noqa: PLC0415
+    from shared.startup.environment import read_settings  # noqa: PLC0415  (nothing to read if both are said)
 
     settings = read_settings()
     return host or reachable(settings.host), port or settings.client_port

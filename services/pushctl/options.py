@@ -69,10 +69,10 @@ def sender_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def open_sender(way: Way, timeout: float, **settings: Any) -> Iterator[Sender]:
     """A sender whose router has answered. Raises SettingsError, and SenderError `unreachable`."""
-    from services.environment import read_settings  # noqa: PLC0415  (costs 0.1 s; `--help` needs none of it)
     from services.pushctl.keys import sender_keys  # noqa: PLC0415
     from services.sender import Sender  # noqa: PLC0415
     from services.status.addresses import reachable_endpoint  # noqa: PLC0415
+    from shared.startup.environment import read_settings  # noqa: PLC0415  (costs 0.1 s; `--help` needs none of it)
 
     host_settings = read_settings()
     endpoints = way.endpoints or (reachable_endpoint(host_settings),)

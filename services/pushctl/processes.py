@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from services.environment import read_settings
 from services.pushctl import options
 from services.pushctl.faults import FAILED, UNREACHABLE, Fault
 from shared import places
 from shared.settings import Settings
+from shared.startup.environment import read_settings
 
 _POLL_S = 0.1
 
@@ -64,7 +64,7 @@ def stop(timeout: float, as_json: bool) -> None:
 
 def _running(settings: Settings) -> dict[str, int]:
     """Pids by name of what runs in this data_dir: only a locked pid file counts, for supervisord a live process."""
-    from services.fleet.pid_files import holder_of  # noqa: PLC0415
+    from shared.startup.pid_files import holder_of  # noqa: PLC0415
 
     run = places.run_dir(settings)
     found = {path.stem: holder_of(path) for path in sorted(run.glob("*.pid")) if path.stem != "supervisord"}

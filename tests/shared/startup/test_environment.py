@@ -1,12 +1,12 @@
-"""gateway/environment.py."""
+"""shared/startup/environment.py."""
 
 import socket
 from pathlib import Path
 
 import pytest
 
-from gateway.environment import read_settings
 from shared.errors import SettingsError
+from shared.startup.environment import read_settings
 
 
 @pytest.fixture(autouse=True)
