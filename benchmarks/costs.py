@@ -12,7 +12,10 @@ _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class Memory(NamedTuple):
-    """Bytes. `pss` counts a page shared by n processes as 1/n; `private` is what nobody else maps."""
+    """Bytes. `pss` counts a page shared by n processes as 1/n; `private` is what nobody else maps.
+
+    `pss` leaves out pages of files: of libraries that others map too, whose share changes as those come and go.
+    """
 
     pss: int
     private: int
@@ -42,7 +45,7 @@ def memory(pids: Sequence[int]) -> Memory:
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
             name, value = line.split()[:2]
-            if name == "Pss:":
+            if name in ("Pss_Anon:", "Pss_Shmem:"):
                 pss += int(value) << 10
             elif name in ("Private_Clean:", "Private_Dirty:"):
                 private += int(value) << 10

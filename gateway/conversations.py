@@ -88,7 +88,7 @@ class Conversations:
     def deadline(self, connection: Connection) -> int:
         """Seconds until the heartbeat deadline, or what is left of the hello deadline, or of the credential."""
         if not connection.granted & Granted.HEARD:
-            return max(connection.deadline - self._clients.wheel.tick, 1)
+            return max(connection.deadline - self._clients.wheel.tick, 0)
         seconds = connection.beat or self._settings.heartbeat_max_s
         if connection.login:
             left = connection.login.expires - time.time()

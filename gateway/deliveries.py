@@ -1,6 +1,7 @@
 """Delivering pushes: a batch from the bus in, one outcome byte per push out."""
 
 import os
+from collections.abc import Container
 
 import ujson
 
@@ -48,6 +49,7 @@ class Deliveries:
         self._encoder = encoder
         self._ownership = ownership
         self.held = held
+        self.away: Container[bytes] = ()  # tokens whose clients have been given away, but may come back
         self._payload_max = payload_max
         self._window = window
         self._plain_prefix = text_prefix(Signal.PUSH, SubSignal.NONE, Style(False, False)) + '0,"content":'
@@ -162,7 +164,7 @@ class Deliveries:
     def _absent(self, token: bytes, push: HeldPush) -> int:
         if token_fault(token):
             return Outcome.REFUSED
-        if self._ownership.is_settled(token):
+        if self._ownership.is_settled(token) and token not in self.away:
             return Outcome.OFFLINE
         if self.held.hold(token, push):
             self._clients.counters["pushes_held"] += 1
@@ -176,8 +178,9 @@ class Deliveries:
         return [(push, self.deliver(connection, push.segment, push.position, push.payload)) for push in pushes]
 
     def give_up(self, outcome: Outcome) -> list[tuple[HeldPush, int]]:
-        """Nobody else will come: everything held gets `outcome`."""
-        return [(push, outcome) for _, push in self.held.take_all()]
+        """Nobody else will come, but for those who are away: what is held for others gets `outcome`."""
+        tokens = [token for token in self.held.tokens() if token not in self.away]
+        return [(push, outcome) for token in tokens for push in self.held.take(token)]
 
     # --- ids of recent pushes
 

@@ -57,7 +57,7 @@ class HandOvers:
         self._under_way: dict[int, tuple[str, list[Connection]]] = {}
         self._batches: defaultdict[str, int] = defaultdict(int)  # under way, by peer
         self._number = 0
-        self.moving = 0  # of those under way, the bound ones: MOVED waits for them
+        self.away: dict[bytes, Connection] = {}  # of those under way, the bound ones, by token: they may come back
         self.moved: Callable[[str, Moved], None] = lambda peer, message: None
         self.link_lost: Callable[[str], None] = lambda worker: None
 
@@ -66,12 +66,18 @@ class HandOvers:
         """Clients given that are not confirmed yet."""
         return sum(map(len, self._waiting.values())) + sum(len(given) for _, given in self._under_way.values())
 
+    @property
+    def moving(self) -> int:
+        """Bound clients that are not confirmed yet: MOVED waits for them."""
+        return len(self.away)
+
     # --- giving
 
     def give(self, connection: Connection, worker: str) -> None:
         """Hand a client over to `worker`, with all others of this turn. From now on it is not served here."""
         self._clients.let_go(connection)
-        self.moving += connection.state == State.BOUND
+        if connection.state == State.BOUND and connection.token:
+            self.away[connection.token] = connection
         if not self._waiting[worker]:
             self._clients.soon(self._flush, worker)
         self._waiting[worker].append(connection)
@@ -100,14 +106,20 @@ class HandOvers:
         while len(records) < min(len(waiting), RECORDS_MAX) and size < RECORDS_BYTES_MAX:
             connection = waiting[len(records)]
             record = encode_record(connection, self._clients.wheel.tick)
-            descriptors.append(connection.fd)
             if len(record) > RECORD_INLINE_MAX:
-                files.append(_in_memory(record))
-                descriptors.append(files[-1])
+                try:
+                    files.append(_in_memory(record))
+                except OSError:  # no descriptor is free
+                    break
+                descriptors += connection.fd, files[-1]
                 records.append(None)
             else:
                 size += len(record)
+                descriptors.append(connection.fd)
                 records.append(record)
+        if not records:
+            self._come_back([waiting.pop(0)])
+            return
         given, self._waiting[worker] = waiting[: len(records)], waiting[len(records) :]
         self._number += 1
         self._under_way[self._number] = (worker, given)
@@ -115,11 +127,13 @@ class HandOvers:
         link.send(Give(self._number, self._ownership.epoch, records), descriptors, files)
 
     def _taken(self, message: Taken) -> None:
-        worker, given = self._under_way.pop(message.number, ("", []))
-        refused = set(message.refused)
+        if message.number not in self._under_way:
+            return
+        worker, given = self._under_way.pop(message.number)
+        refused = set(message.refused).intersection(range(len(given)))
         for index, connection in enumerate(given):
             if index not in refused:
-                self.moving -= connection.state == State.BOUND
+                self._not_away(connection)
                 os.close(connection.fd)
                 connection.fd = -1
         self._clients.counters["handed_over"] += len(given) - len(refused)
@@ -129,8 +143,12 @@ class HandOvers:
 
     def _come_back(self, connections: list[Connection]) -> None:
         for connection in connections:
-            self.moving -= connection.state == State.BOUND
-            self._taker.came_back(connection)
+            self._not_away(connection)
+            self._clients.guarded(self._taker.came_back, connection)
+
+    def _not_away(self, connection: Connection) -> None:
+        if connection.token and self.away.get(connection.token) is connection:
+            del self.away[connection.token]
 
     # --- taking
 
@@ -215,14 +233,20 @@ class HandOvers:
 def _in_memory(record: bytes) -> int:
     """A memfd that holds a record."""
     descriptor = os.memfd_create("record", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(record)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(record)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
 def _out_of_memory(descriptor: int) -> bytes:
-    """The record that a memfd holds; closes it."""
-    size = os.fstat(descriptor).st_size
+    """The record that a memfd holds; closes it. Raises BusError."""
     with os.fdopen(descriptor, "rb") as file:
-        file.seek(0)
-        return file.read(size)
+        try:
+            file.seek(0)
+            return file.read()
+        except OSError as error:
+            raise BusError(f"record in a file that cannot be read: {error}") from None

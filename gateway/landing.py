@@ -54,6 +54,7 @@ class Landing:
         self._retry_after_ms = retry_after_ms
         self._hand_overs = HandOvers(clients, ownership, self)
         self._hand_overs.moved = self._moved
+        deliveries.away = self._hand_overs.away
         self._hand_overs.link_lost = self._link_lost
         self.receive, self.lost = self._hand_overs.receive, self._hand_overs.lost
         self.leaving = False
@@ -157,11 +158,19 @@ class Landing:
         self._last_binding = max(self._last_binding, connection.binding)
         if connection.state == State.BINDING and connection.pending:
             self._place(connection)
-        elif connection.state == State.BOUND and self._enter(connection, connection.token or b""):
+        elif connection.state == State.BOUND:
             if connection.recent:
                 self._deliveries.watch(connection, self._clients.wheel.tick + RECENT_TICKS)
+            self._enter_again(connection)
+        self._go_on(connection)
+
+    def _enter_again(self, connection: Connection) -> None:
+        """Bind a client that was bound, and send what it has missed on its way."""
+        if self._enter(connection, connection.token or b""):
             self._fan_outs.catch_up(connection)
             self._release(connection)
+
+    def _go_on(self, connection: Connection) -> None:
         if connection.fd >= 0 and connection.state in (State.OPEN, State.BOUND):
             self._clients.resume(connection)
 
@@ -173,7 +182,8 @@ class Landing:
             self._clients.later(_RETRY_S, lambda: self._retry(connection))
             return
         if connection.state == State.BOUND:
-            self._enter(connection, connection.token or b"")
+            self._enter_again(connection)
+        self._go_on(connection)
         self._start_scan(_RETRY_S)
 
     # --- moving
@@ -198,7 +208,7 @@ class Landing:
 
     def give_up(self) -> None:
         """This worker ends: nothing that is held can be delivered any more."""
-        late = self._deliveries.give_up(Outcome.UNAVAILABLE)
+        late = [(push, int(Outcome.UNAVAILABLE)) for _, push in self._deliveries.held.take_all()]
         if late:
             self.late(late)
 
@@ -237,9 +247,14 @@ class Landing:
         if connection.state == State.BOUND:
             owner = self._ownership.owner(connection.token or b"")
             if owner is not None and owner != self._ownership.name:
-                self._hand_overs.give(connection, owner)
-        elif connection.state == State.OPEN and self.leaving and self._ownership.live:
-            self._hand_overs.give(connection, random.choice(list(self._ownership.live)))
+                # its new owner may be too new to have them
+                self._fan_outs.catch_up(connection)
+                if connection.state == State.BOUND:
+                    self._hand_overs.give(connection, owner)
+        elif connection.state == State.OPEN and self.leaving:
+            others = [worker for worker in self._ownership.live if worker != self._ownership.name]
+            if others:
+                self._hand_overs.give(connection, random.choice(others))
 
     def _say_moved(self) -> None:
         if self._scan_at is not None or self._told == self._ownership.epoch:
@@ -262,10 +277,13 @@ class Landing:
     def _settle(self) -> None:
         """All that could come has come: what is still held is for clients that are nowhere."""
         self._ownership.settle()
-        late = self._deliveries.give_up(Outcome.OFFLINE)
+        self._give_up_held(Outcome.OFFLINE)
+        self.settled()
+
+    def _give_up_held(self, outcome: Outcome) -> None:
+        late = self._deliveries.give_up(outcome)
         if late:
             self.late(late)
-        self.settled()
 
     # --- time
 
@@ -273,17 +291,21 @@ class Landing:
         for connection, since in list(self._waiting.items()):
             if connection.fd < 0 or connection.state != State.BINDING:
                 del self._waiting[connection]
+            elif not self._clients.table.holds(connection):
+                continue  # it has been given again
             elif tick - since >= self._timeout_s:
                 del self._waiting[connection]
                 self._refuse(connection, connection.pending, 503, "no worker for this token", CloseReason.UNAVAILABLE)
             else:
                 self._retry(connection)
         self._give_up_waiting(tick)
+        if self._deliveries.held.count and not self._ownership.awaited:
+            self._give_up_held(Outcome.UNAVAILABLE)  # for clients that were away, and went
         if self.leaving and self._scan_at is None and self._clients.table.count:
             self._start_scan(0)
 
     def _retry(self, connection: Connection) -> None:
-        if connection.fd >= 0 and connection.state == State.BINDING:
+        if self._clients.table.holds(connection) and connection.state == State.BINDING:
             self._place(connection)
             if connection.state == State.BOUND:
                 self._clients.resume(connection)
@@ -291,9 +313,7 @@ class Landing:
     def _give_up_waiting(self, tick: int) -> None:
         if self._ownership.awaited and tick - self._ring_tick >= self._timeout_s:
             self._clients.counters["moves_timed_out"] += 1
-            late = self._deliveries.give_up(Outcome.UNAVAILABLE)
-            if late:
-                self.late(late)
+            self._give_up_held(Outcome.UNAVAILABLE)
             self._ownership.settle()
             self.settled()
 

@@ -191,7 +191,7 @@ def flood(kind: str, fleet: Fleet, others: Bystanders, packet: Packet, seconds: 
         return answers, time.monotonic() - started
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["v0", "v2", "ws_snake"])
 def test_packets_without_end(fleet: Fleet, others: Bystanders, kind: str) -> None:
     throttled = counters(fleet)["throttled"]
     answers, seconds = flood(kind, fleet, others, Packet(PING, b'{"interval": 30}'), 3.0)

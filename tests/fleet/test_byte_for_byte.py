@@ -39,11 +39,11 @@ def random_text(numbers: random.Random) -> Callable[[int], bytes]:
     return payload
 
 
-def payloads(kind: str, most: int) -> list[bytes]:
-    """PUSHES payloads from empty to `most` bytes, both among them."""
+def payloads(kind: str, most: int, count: int = PUSHES) -> list[bytes]:
+    """So many payloads from empty to `most` bytes, both among them."""
     numbers = random.Random(f"byte for byte, {kind}")
     make = random_text(numbers) if kind in ("ws_snake", "ws_camel") else random_bytes(numbers)
-    sizes = [0, 1, 2, 125, 126, 127, 65_535, most] + [numbers.randint(0, most) for _ in range(PUSHES - 8)]
+    sizes = [0, 1, 2, 125, 126, 127, 65_535, most] + [numbers.randint(0, most) for _ in range(count - 8)]
     return [make(size) for size in sizes]
 
 
@@ -76,18 +76,24 @@ def test_a_thousand_pushes(shared_fleet: Fleet, kind: str) -> None:
 @every_kind
 def test_every_byte_written_separately(shared_fleet: Fleet, kind: str) -> None:
     """Through the nginx socket, where the next byte is written only when the worker has read the one before."""
-    token, ack = f"bytewise-{kind}", kind != "v0"
+    token = f"bytewise-{kind}"
     address = str(places.nginx_path(shared_fleet.settings, 0))
-    with (
-        RawSender(shared_fleet.endpoint) as sender,
-        connect(kind, address, preface=PREFACE, bytewise=True) as client,
-    ):
-        granted = {"granted": ["ack"]} if ack else {}
-        assert client.subscribe(token, **({"ack": True} if ack else {})) == {"status": 200, "token": token} | granted
+    with RawSender(shared_fleet.endpoint) as sender, connect(kind, address, preface=PREFACE, bytewise=True) as client:
+        assert client.subscribe(token) == {"status": 200, "token": token}
         assert client.ping(30) == 30
-        push_and_compare(sender, client, token, payloads(kind, client.payload_max), ack)
+        push_and_compare(sender, client, token, payloads(kind, client.payload_max), ack=False)
         assert client.ping() == 30
         assert sender.find(token)["address"] == "192.0.2.7:40000"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "v0"])
+def test_every_byte_of_acknowledgements_written_separately(shared_fleet: Fleet, kind: str) -> None:
+    token = f"bytewise-acks-{kind}"
+    address = str(places.nginx_path(shared_fleet.settings, 0))
+    with RawSender(shared_fleet.endpoint) as sender, connect(kind, address, preface=PREFACE, bytewise=True) as client:
+        assert client.subscribe(token, ack=True) == {"status": 200, "token": token, "granted": ["ack"]}
+        push_and_compare(sender, client, token, payloads(kind, client.payload_max, 100), ack=True)
+        assert client.ping(30) == 30
 
 
 @every_kind
@@ -96,7 +102,7 @@ def test_every_byte_written_separately_over_tcp(shared_fleet: Fleet, kind: str) 
     with RawSender(shared_fleet.endpoint) as sender, connect(kind, shared_fleet.address, bytewise=True) as client:
         client.subscribe(token)
         assert client.ping(30) == 30
-        push_and_compare(sender, client, token, payloads(kind, client.payload_max)[:100], ack=False)
+        push_and_compare(sender, client, token, payloads(kind, client.payload_max, 100), ack=False)
 
 
 @every_kind
@@ -113,4 +119,4 @@ def test_a_hundred_packets_in_one_write(shared_fleet: Fleet, kind: str) -> None:
             assert [answer.signal for answer in answers] == [packet.signal for packet in packets]
             assert json.loads(answers[0].body) == {"status": 200, "token": token}
             assert [json.loads(answer.body) for answer in answers[1:]] == [{"interval": said} for said in intervals]
-            push_and_compare(sender, client, token, payloads(kind, client.payload_max)[:100], ack=False)
+            push_and_compare(sender, client, token, payloads(kind, client.payload_max, 100), ack=False)

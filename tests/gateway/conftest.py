@@ -3,7 +3,7 @@
 import gevent
 import pytest
 
-from tests.gateway.parts import Clients, Parts, descriptors
+from tests.gateway.parts import Clients, Parts, descriptors, until
 
 
 @pytest.fixture
@@ -41,5 +41,6 @@ def worker(no_leaks):
         return made[-1]
 
     yield make
+    until(lambda: not any(one.landing._hand_overs.count for one in made))  # each descriptor has one holder
     for one in made:
         one.close()

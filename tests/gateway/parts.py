@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +49,20 @@ def turns(number=4):
     """Let the hub do what is ready now, and what that makes ready, until it has nothing to do."""
     for _ in range(number):
         gevent.idle()
+
+
+@contextmanager
+def busy(*workers):
+    """These workers read nothing of what the others send them."""
+    for parts in workers:
+        parts.listener._watcher.stop()
+        for link in parts.listener.links:
+            link._reader.stop()
+    yield
+    for parts in workers:
+        parts.listener._watch()
+        for link in parts.listener.links:
+            link._reader.start(link._readable)
 
 
 def descriptors():
