@@ -71,7 +71,7 @@ def listen(token: str, host: str, port: int) -> float:
                 words = json.loads(body)
                 if words["reason"] in FINAL:
                     sys.exit(f"disconnected: {words['reason']}")
-                return words.get("retry_after_ms", 1000) / 1000
+                return float(words.get("retry_after_ms", 1000)) / 1000
         raise ConnectionError("the gateway is silent")
 
 

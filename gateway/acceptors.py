@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 
 from gateway.client_loop import ClientLoop
-from gateway.connections import Connection
+from gateway.connections import Connection, address_text
 from gateway.streams import PROXY_ALLOWED, PROXY_DONE, PROXY_REQUIRED, Network, is_trusted
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Acceptor:
 
     def _connection(self, fd: int, peer: Any, proxied: bool) -> Connection:
         inet = isinstance(peer, tuple)
-        connection = Connection(fd, f"{peer[0]}:{peer[1]}" if inet else "unix")
+        connection = Connection(fd, address_text(peer[0], peer[1]) if inet else "unix")
         if proxied:
             connection.proxied = PROXY_REQUIRED
         elif inet and self._proxies and is_trusted(peer[0], self._proxies):

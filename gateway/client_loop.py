@@ -192,7 +192,11 @@ class ClientLoop:
         offset = 0
         try:
             while connection.state in (State.OPEN, State.BOUND):
-                if connection.rate_packets >= self._settings.client_packets_per_s:
+                # inflated bytes count too (gateway.streams, gateway.sessions); a read alone never goes so far over
+                if (
+                    connection.rate_packets >= self._settings.client_packets_per_s
+                    or connection.rate_bytes > self._settings.client_bytes_per_s + READ_BYTES
+                ):
                     self._throttle(connection)
                     break
                 event, behind = next_event(connection, buffer, offset, self._stream_limits)

@@ -54,7 +54,7 @@ class Granted:
     CAMEL = 32  # text style: camelCase names
     LOWER = 64  # text style: lower-case signal names
     HEARD = 128  # a whole packet or message has arrived
-    STYLED = 256  # the first JSON message has set CAMEL and LOWER
+    STYLED = 256  # the first JSON message has set LOWER
 
 
 #: Push encoding of a connection with none of these is the plain one.
@@ -68,6 +68,11 @@ class Login:
     uid: str
     tokens: list[bytes]  # what it may bind
     expires: int  # Unix seconds
+
+
+def address_text(host: str, port: int) -> str:
+    """`host:port`; an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Pending(NamedTuple):

@@ -16,6 +16,9 @@ from shared.packets import Packet
 from shared.reasons import CloseReason
 from shared.settings import Settings
 
+#: How far the wheel's seconds and those of the wall clock may be apart.
+_TICKS_APART = 3
+
 
 class Conversations:
     """The application of `ClientLoop` in a worker."""
@@ -89,7 +92,8 @@ class Conversations:
         """Seconds until the heartbeat deadline, or what is left of the hello deadline, or of the credential."""
         if not connection.granted & Granted.HEARD:
             return max(connection.deadline - self._clients.wheel.tick, 0)
-        seconds = connection.beat or self._settings.heartbeat_max_s
+        # one tick more: the present one may be over at once
+        seconds = (connection.beat or self._settings.heartbeat_max_s) + 1
         if connection.login:
             left = connection.login.expires - time.time()
             if left <= 0:  # nothing that it sends gains it time
@@ -103,8 +107,12 @@ class Conversations:
             self._clients.wheel.schedule(connection, self._clients.wheel.tick + self._settings.heartbeat_max_s)
             return
         reason = CloseReason.HEARTBEAT_TIMEOUT
-        if connection.login and connection.login.expires <= time.time():
+        left = connection.login.expires - time.time() if connection.login else _TICKS_APART
+        if left <= 0:
             reason = CloseReason.CREDENTIAL_EXPIRED
+        elif left < _TICKS_APART:  # it is for the credential, whose moment has not quite come
+            self._clients.wheel.schedule(connection, self._clients.wheel.tick + 1)
+            return
         elif not connection.granted & Granted.HEARD:
             reason = CloseReason.HELLO_TIMEOUT
         self._clients.close(connection, reason, self._encoder.last_words(connection, reason))

@@ -59,7 +59,7 @@ class Deliveries:
     def deliver_batch(self, batch: Batch) -> bytearray:
         """Deliver each push of a batch, in order; one outcome byte each (HELD: it waits for its client).
 
-        The loop is flat: at 25 us of budget per push, a call more costs 0.1 us (`make bench`, cpu-per-push).
+        The loop is flat: at 25 us of budget per push, a call more costs 0.1 us (`make bench`, pushes).
         """
         outcomes = bytearray()
         add = outcomes.append

@@ -115,15 +115,15 @@ class FanOuts:
 
         Flat, with the write in it: a copy may cost 1.3 times what the kernel takes (`make bench`, all).
         """
-        number, encoded, write = running.fan_out.number, running.encoded, os.write
+        number, encoded, write, bound = running.fan_out.number, running.encoded, os.write, State.BOUND
         sent = 0
         for connection in records:
-            if connection is None or connection.state != State.BOUND or connection.fan_out_seen >= number:
+            if connection is None or connection.state != bound or connection.fan_out_seen >= number:
                 continue
             granted = connection.granted
             data = encoded.get(granted << 8 | connection.window_bits << 4 | connection.protocol)
             if connection.output is not None or data.__class__ is not bytes:
-                self._deliver(running, connection)
+                self._clients.guarded(self._deliver, running, connection)
                 continue
             connection.fan_out_seen = number
             try:

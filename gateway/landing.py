@@ -95,17 +95,17 @@ class Landing:
             self._hand_overs.give(connection, owner)
 
     def _new_token(self) -> bytes:
-        """128 random bits in hex, drawn until this worker owns them (any owner does while it is leaving)."""
+        """128 random bits in hex, drawn until this worker owns them (any owner does if it leaves or owns no slot)."""
         while True:
             token = os.urandom(16).hex().encode()
-            if self.leaving or self._ownership.name not in self._ownership.live:
+            if self.leaving or not self._ownership.share:
                 return token
             if self._ownership.owner(token) == self._ownership.name:
                 return token
 
     def _bind_here(self, connection: Connection, pending: Pending) -> None:
         older = self._clients.table.by_token.get(pending.token)
-        if older and older.login and (connection.login is None or connection.login.uid != older.login.uid):
+        if older and not self._rules.may_replace(connection, older):
             self._refuse(connection, pending, 403, "the token belongs to another uid", CloseReason.REJECTED)
             return
         connection.pending = None

@@ -60,6 +60,8 @@ def _parse_v1(buffer: bytes | bytearray, offset: int) -> tuple[ProxyHeader, int]
         return _UNSAID, end + 2
     try:
         _, family, source, destination, source_port, destination_port = [word.decode("ascii") for word in words]
+        if "%" in source:  # a zone: any text, which would go into log lines
+            raise ValueError(source)
         client, server = ip_address(source), ip_address(destination)
         port, _ = _port(source_port), _port(destination_port)
     except ValueError:

@@ -95,9 +95,9 @@ class SessionRules:
         except BodyError as error:
             return [Send(self._encoder.status(connection, Signal.NONE, 400, str(error)))]
         if not connection.granted & Granted.STYLED:
-            connection.granted |= (
-                Granted.STYLED | (Granted.CAMEL if style.camel else 0) | (Granted.LOWER if style.lower else 0)
-            )
+            connection.granted |= Granted.STYLED | (Granted.LOWER if style.lower else 0)
+        if style.camel:  # the first message may have neither kind of name
+            connection.granted |= Granted.CAMEL
         return self.receive_packet(connection, packet, unix)
 
     def receive_binary(self, connection: Connection, data: bytes, unix: float) -> list[Action]:
@@ -120,6 +120,7 @@ class SessionRules:
             raise ProtocolError(f"signal {packet.signal} from a client")
         if packet.compressed or packet.encrypted:
             body = decode_body(packet, None, self._limits.body_bytes)
+            connection.rate_bytes += len(body)
             packet = packet._replace(body=body, compressed=False, encrypted=False)
         return rule(connection, packet, unix)
 
@@ -165,6 +166,12 @@ class SessionRules:
         if fields.get("uid") not in (None, login.uid):
             return 403, "uid is not the credential's"
         return None
+
+    def may_replace(self, connection: Connection, older: Connection) -> bool:
+        """Whether a newer connection may take the token of `older`: one held by a login is for that uid alone."""
+        if older.login is None or self._limits.open_subscribe:
+            return True
+        return connection.login is not None and connection.login.uid == older.login.uid
 
     def _uid(self, connection: Connection, fields: dict[str, Any]) -> str | None:
         if connection.login:

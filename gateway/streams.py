@@ -7,7 +7,7 @@ Pure: keeps what it must remember in the record. The first bytes tell the protoc
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from gateway.connections import Connection, Protocol
+from gateway.connections import Connection, Protocol, address_text
 from gateway.frames import parse_frame
 from gateway.handshakes import HttpRequest, parse_request
 from gateway.messages import Message, add_frame
@@ -59,7 +59,10 @@ def _next_message(
         return None, offset
     frame, offset = found
     deflate = connection.window_bits > 0
+    compressed = frame.rsv1 or (connection.partial is not None and connection.partial.compressed)
     connection.partial, message = add_frame(connection.partial, frame, limits.body_bytes, deflate)
+    if message and compressed:
+        connection.rate_bytes += len(message.data)
     return message, offset
 
 
@@ -96,7 +99,7 @@ def _pass_proxy_header(connection: Connection, buffer: bytes | bytearray, offset
         return None
     header, offset = found
     if header.address:
-        connection.address = f"{header.address}:{header.port}"
+        connection.address = address_text(header.address, header.port)
     connection.proxied = PROXY_DONE
     return offset
 

@@ -215,7 +215,7 @@ def _open_subscribe(settings: Settings) -> bool:
 
 def _warn_of_open_subscribe(settings: Settings) -> None:
     if _open_subscribe(settings):
-        logger.warning("open_subscribe is on: a client may bind any token and name any uid without login")
+        logger.warning("open_subscribe is on: without login a client may name any uid, and take over any token")
 
 
 def _verifier(settings: Settings) -> Verifier | None:

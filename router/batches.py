@@ -28,6 +28,11 @@ class Batch:
         self.all_sent = False
         self.held = 0  # pushes answered HELD, for which LATE1 has not come
 
+    def take_parts(self) -> list[Part]:
+        """Its parts, when nothing more is to come. Parts and batch know each other: so they go without the collector."""
+        parts, self.parts = self.parts, []
+        return parts
+
 
 class Lane:
     """What waits for one worker. `entries` and `data` have one element per push and keep their identity."""

@@ -121,7 +121,7 @@ class Pushes:
     def _settle(self, batch: Batch, outcomes: bytes, now: float) -> None:
         """Every push of the batch has its outcome."""
         batch.outcomes = outcomes
-        for part in batch.parts:
+        for part in batch.take_parts():
             self._resolve(part.pending, part.count, now)
 
     def _hold(self, worker: Worker, batch: Batch, outcomes: bytes, now: float) -> None:
@@ -142,6 +142,7 @@ class Pushes:
             self._late(batch, index, _CHECKED[outcome], now)
         if not batch.held:
             del worker.held[number]
+            batch.take_parts()
 
     def _late(self, batch: Batch, index: int, outcome: int, now: float) -> None:
         if not isinstance(batch.outcomes, bytearray) or index >= batch.count or outcome == HELD:
@@ -162,7 +163,7 @@ class Pushes:
         for batch in batches:
             so_far = bytes(batch.outcomes or _HELD * batch.count)
             batch.outcomes = so_far.replace(_HELD, bytes([Outcome.UNKNOWN]))
-            for part in batch.parts:
+            for part in batch.take_parts():
                 self._resolve(part.pending, so_far.count(_HELD, part.start, part.start + part.count), now)
 
     def _resolve(self, pending: PendingPushes, count: int, now: float) -> None:
@@ -170,6 +171,7 @@ class Pushes:
         pending.remaining -= count
         if not pending.remaining and not pending.answered:
             self._answers.done(pending, gather(pending), b"", now)
+            pending.parts.clear()
 
     def expire(self, pending: Pending, now: float) -> None:
         """Its time is over: UNKNOWN for what a worker has, UNAVAILABLE for the rest, which is never sent."""
@@ -179,6 +181,7 @@ class Pushes:
         for part in pending.parts:
             if part.lane is not None:
                 part.lane.bury(part.count)
+        pending.parts.clear()
 
     def waits_in_router(self, pending: PendingPushes) -> bool:
         """Whether no push of it is with a worker."""

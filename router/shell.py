@@ -34,10 +34,13 @@ MESSAGE_COST = 3_500
 FRAME_COST = 100
 
 #: When the router stops: how long workers may still answer, and how long answers may then take to be sent.
-GRACE_S = 0.5
+GRACE_S = 1.0
 LINGER_MS = 500
 
 _BUS_FRAMES_MAX = 16
+
+#: A bug that comes again every turn must not eat the processor and the disk.
+_AFTER_BUG_S = 0.05
 
 #: Between two tries to bind an endpoint whose old socket ZeroMQ has not quite closed.
 _REOPEN_S = 0.01
@@ -78,18 +81,28 @@ class Shell:
     def run(self, stop_descriptor: int) -> None:
         """Serve until that descriptor is readable; then answer what can be answered, and close."""
         self._poller.register(stop_descriptor, zmq.POLLIN)
-        while stop_descriptor not in self._turn():
+        while stop_descriptor not in self._safe_turn():
             pass
         self._poller.unregister(stop_descriptor)
         self._core.stop(time.monotonic())
+        log.info("stopping; workers have %d requests that they may still answer", self._core.unanswered)
         ends_at = time.monotonic() + GRACE_S
         while self._core.unanswered and time.monotonic() < ends_at:
-            self._turn(ends_at)
+            self._safe_turn(ends_at)
         self._core.end(time.monotonic())
         self._send(time.monotonic())
         self._context.destroy(linger=LINGER_MS)
 
-    def _turn(self, until: float = float("inf")) -> dict[Socket | int, int]:
+    def _safe_turn(self, until: float = float("inf")) -> dict[Socket | int, int]:
+        """A turn; a bug of ours in it costs a traceback in the log, not the router."""
+        try:
+            return self._turn(until)
+        except Exception:
+            self._log_bug("turn")
+            time.sleep(_AFTER_BUG_S)
+            return {}
+
+    def _turn(self, until: float) -> dict[Socket | int, int]:
         """Wait for something to do, at most until `until`, and do all of it. Returns what was ready."""
         ready: dict[Socket | int, int] = dict(self._poller.poll(self._patience(until)))
         now = time.monotonic()
@@ -136,10 +149,9 @@ class Shell:
         """One turn's messages."""
         cost = 0
         while cost < TURN_COST:
-            try:
-                message = receiver.receive()
-            except zmq.Again:
+            if not receiver.waits():
                 return
+            message = receiver.receive()
             if message is None:
                 return
             frames = message[0]
@@ -148,7 +160,7 @@ class Shell:
 
     def _log_bug(self, what: str) -> None:
         self._core.counters["internal_errors"] += 1
-        log.exception("internal error on a %s", what)
+        log.exception("internal error in a %s", what)
 
     def _answer_zap(self) -> None:
         if self._guard is not None and self._zap is not None:

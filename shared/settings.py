@@ -60,7 +60,7 @@ class Settings:
     nginx_socket_group: str = _text("", "group that may connect to the nginx sockets; empty: the user's own")
     # clients: who may do what
     open_subscribe: str = _text(
-        "auto", "let SUB name a uid without login; auto: only on loopback", ("auto", "yes", "no")
+        "auto", "without login SUB may name a uid and take a login's token; auto: on loopback", ("auto", "yes", "no")
     )
     auth_required: bool = _flag(False, "SUB needs a credential (AUTH) first")
     auth_keys_file: str = _text("", "JSON list of {kid, alg: HS256 or EdDSA, key} that verify credentials")

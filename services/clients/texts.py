@@ -25,7 +25,7 @@ def encode_text(packet: Packet) -> str:
 
 
 def decode_text(text: str | bytes, base64: bool) -> Packet:
-    """A text of the gateway. With `base64` (granted) a push's payload is base64. Raises ProtocolError.
+    """A text of the gateway. With `base64` (granted) every payload is base64. Raises ProtocolError.
 
     `push_id` goes where the binary protocols have it: one length byte and the id in front of the payload.
     """
@@ -33,7 +33,8 @@ def decode_text(text: str | bytes, base64: bool) -> Packet:
         said = ujson.loads(text)
         signal, sub_signal = Signal[said["signal"].upper()], _sub_signal(said.get("sub_signal", 0))
         content, message_id, push_id = said.get("content", ""), int(said.get("message_id", 0)), said.get("push_id")
-        body = b64decode(content) if base64 and signal is Signal.PUSH else content.encode("utf-8", "surrogatepass")
+        encoded = base64 and signal in (Signal.PUSH, Signal.PUBLISH)
+        body = b64decode(content) if encoded else content.encode("utf-8", "surrogatepass")
         if push_id is not None:
             body = bytes([len(push_id)]) + push_id.encode("ascii") + body
     except (ValueError, LookupError, TypeError, AttributeError) as error:

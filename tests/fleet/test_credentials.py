@@ -39,7 +39,7 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fleet(keys_file: Path) -> Iterator[Fleet]:
     """A fleet that takes credentials and does not insist on them."""
-    with Fleet(worker_heartbeat_ms=100, auth_keys_file=keys_file) as started:
+    with Fleet(worker_heartbeat_ms=100, auth_keys_file=keys_file, open_subscribe="no") as started:
         yield started
 
 

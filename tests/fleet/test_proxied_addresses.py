@@ -34,11 +34,11 @@ IPV6 = (
 HEADERS = {
     # name: (header, address that FIND1 shows; None: the connection's own)
     "version 1, TCP4": (b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 6789\r\n", "192.0.2.7:40000"),
-    "version 1, TCP6": (b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 6789\r\n", "2001:db8::7:40000"),
+    "version 1, TCP6": (b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 6789\r\n", "[2001:db8::7]:40000"),
     "version 1, UNKNOWN": (b"PROXY UNKNOWN\r\n", None),
     "version 2, TCP4": (version_2(0x11, IPV4), "192.0.2.7:40000"),
     "version 2, TCP4 with more": (version_2(0x11, IPV4 + TLV), "192.0.2.7:40000"),
-    "version 2, TCP6": (version_2(0x21, IPV6), "2001:db8::7:40000"),
+    "version 2, TCP6": (version_2(0x21, IPV6), "[2001:db8::7]:40000"),
     "version 2, LOCAL": (version_2(0x00, b"", 0x20), None),
     "version 2, UNSPEC": (version_2(0x00, b""), None),
 }

@@ -212,7 +212,7 @@ class Parts(Clients):
             settings.heartbeat_max_s,
             frozenset({b"ping"}),
             settings.auth_required,
-            True,
+            settings.open_subscribe != "no",
         )
         rules = SessionRules(limits, encoder, verifier)
         self.ownership = Ownership(name)
@@ -293,6 +293,10 @@ class Parts(Clients):
         """What COUNTS1 said of a fan-out, or None."""
         told = [bus.decode_numbered(frames) for frames in self.said if frames[0] == bus.COUNTS1]
         return next((body for told_number, body in told if told_number == number), None)
+
+    def counted(self, number):
+        """The same, once it is said."""
+        return until(lambda: self.counts(number))
 
     def call(self, kind, *tokens):
         """Answers of a CALL1, or None while there are none."""

@@ -372,6 +372,22 @@ def test_bytes_beyond_the_rate_are_paid_for_by_waiting(served):
     until(lambda: recorder.numbers == [1, 2])
 
 
+def test_what_an_event_adds_to_the_bytes_counts_too(served):
+    """As what it was inflated to does."""
+    one, recorder = served(client_bytes_per_s=1 << 20)
+
+    def inflate(connection, event):
+        connection.rate_bytes += 1 << 20
+
+    recorder.act = inflate
+    end, connection = one.connect()
+    end.send(b"".join(map(packet, range(10))))
+    until(lambda: connection.paused)
+    assert recorder.numbers == [0, 1]
+    one.advance(4)
+    assert recorder.numbers == [0, 1, 2, 3, 4, 5]
+
+
 def test_others_are_served_while_one_is_throttled(served):
     one, recorder = served(client_packets_per_s=5)
     greedy, _ = one.connect()

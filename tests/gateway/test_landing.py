@@ -9,6 +9,7 @@ from shared.outcomes import Outcome
 from shared.packets import Packet, encode_packet
 from shared.reasons import CloseReason
 from shared.signals import Signal
+from shared.tokens import SLOTS
 from tests.gateway.client_frames import masked
 from tests.gateway.parts import busy, token_of, turns, until
 
@@ -75,6 +76,17 @@ def test_a_token_is_made_that_is_owned_here(two):
             assert here(parts, token.encode()) is connection
 
 
+def test_a_worker_that_the_ring_gives_no_slot_gives_the_client_away(two, monkeypatch):
+    """As may be the lot of one among hundreds."""
+    one, other = two
+    monkeypatch.setattr("gateway.ownership.owners_of_slots", lambda live: [B] * SLOTS)
+    tell(2, two)
+    settled(*two)
+    end, _ = one.connect()
+    token = end.ask(SUB)["token"]
+    assert here(other, token.encode())
+
+
 def test_before_any_ring_a_sub_waits_and_what_is_behind_it_too(worker):
     parts = worker(A)
     end, connection = parts.connect()
@@ -135,7 +147,17 @@ def test_replacing_many_times(alone):
     assert alone.loop.table.figures()["v2"] == 1
 
 
-def test_a_token_that_a_login_holds_belongs_to_that_uid(alone):
+def test_open_subscribe_lets_anybody_take_the_token_of_a_login(alone):
+    end, connection = alone.bound(b"alice")
+    connection.login = Login("ann", [b"alice"], 1 << 40)
+    newcomer, _ = alone.bound(b"alice")
+    assert json.loads(end.packet().body) == {"reason": "replaced"}
+    assert newcomer.ask(PING) == {"interval": 400}
+
+
+def test_a_token_that_a_login_holds_belongs_to_that_uid(worker):
+    alone = worker(A, open_subscribe="no")
+    alone.ring(1, [alone])
     end, connection = alone.bound(b"alice")
     connection.login = Login("ann", [b"alice"], 1 << 40)
     for login, status in (

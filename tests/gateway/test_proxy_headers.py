@@ -60,6 +60,7 @@ def test_good_headers_in_any_split(data, header):
         b"PROXY TCP4  192.0.2.1 198.51.100.2 1 2\r\n",
         "PROXY TCP4 192.0.2.1 198.51.100.2 ١ 2\r\n".encode(),
         b"PROXY TCP4 192.0.2.\xff 198.51.100.2 1 2\r\n",
+        b"PROXY TCP6 fe80::1%eth0\nforged 2001:db8::2 1 2\r\n",
         b"PROXY " + b"x" * 101,
         b"PROXY UNKNOWN " + b"x" * 93,
         V2 + bytes.fromhex("11 11 000c") + TCP4[16:],

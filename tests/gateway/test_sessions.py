@@ -517,6 +517,14 @@ def test_a_compressed_body():
     ]
 
 
+def test_a_compressed_body_counts_as_input_by_its_inflated_size():
+    deflater = zlib.compressobj(wbits=-15)
+    body = deflater.compress(b" " * 5000 + b"{}") + deflater.flush()
+    connection = client()
+    rules().receive_packet(connection, Packet(Signal.PING, 0, 9, body, compressed=True), NOW)
+    assert connection.rate_bytes == 5002
+
+
 def test_a_compressed_body_that_inflates_past_the_limit():
     deflater = zlib.compressobj(wbits=-15)
     body = deflater.compress(bytes(2000)) + deflater.flush()

@@ -90,6 +90,15 @@ def test_frames_are_inflated_where_it_was_negotiated():
     assert Stream().run([data]) == ([REQUEST], ProtocolError)
 
 
+def test_what_is_inflated_counts_as_input_by_its_size_then():
+    data = compress(b"Hello" * 100, 15)
+    stream = Stream(window_bits=15)
+    stream.run([GET + masked(1, b"plain") + masked(1, data, rsv=4)])
+    assert stream.connection.rate_bytes == 500
+    stream.run([masked(1, data[:5], fin=False, rsv=4) + masked(0, data[5:])])
+    assert stream.connection.rate_bytes == 1000
+
+
 @pytest.mark.parametrize("header", [PROXY_1, PROXY_2])
 @pytest.mark.parametrize("proxied", [PROXY_ALLOWED, PROXY_REQUIRED])
 @pytest.mark.parametrize("behind", [GET, packet(2, 1), packet(1, 1), packet(0, 1)])

@@ -60,4 +60,4 @@ def test_overlong_messages_are_cut_and_passed_over(pair: tuple[Socket, Socket], 
     while (following := receiver.receive()) is None:
         pauses += 1
     assert following[0] == [b"d", b"next"]
-    assert pauses == (count - 4) // 10_000
+    assert pauses == max(0, count - 4) // 10_000

@@ -42,5 +42,5 @@ def test_read_ahead_is_bounded_by_the_memory_setting(context: zmq.Context[Socket
 
 
 def test_a_bus_that_cannot_be(context: zmq.Context[Socket]) -> None:
-    with pytest.raises(SettingsError, match="^data_dir: ipc:///dev/null/bus: "):
+    with pytest.raises(SettingsError, match=r"^data_dir: ipc:///dev/null/bus: "):
         open_bus(context, "ipc:///dev/null/bus")

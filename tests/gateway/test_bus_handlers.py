@@ -1,0 +1,213 @@
+import json
+import os
+
+import pytest
+
+from gateway.connections import Protocol
+from gateway.held_pushes import HeldPush
+from shared import __version__, bus
+from shared.outcomes import Outcome
+from shared.rings import Epoch
+from shared.signals import Signal
+from tests.gateway.parts import token_of, until
+from tests.gateway.test_deliveries import ALL, bind
+
+A, B = "h/0", "h/1"
+
+
+@pytest.fixture
+def one(worker):
+    parts = worker()
+    parts.ring(1, [parts])
+    return parts
+
+
+def last(parts, kind):
+    """JSON of the last message of a kind."""
+    return bus.decode_control(next(frames for frames in reversed(parts.said) if frames[0] == kind))
+
+
+def test_ready_says_who_this_is(one):
+    one.handlers.say_ready()
+    first = last(one, bus.READY1)
+    assert len(bytes.fromhex(first.pop("incarnation"))) == 8
+    assert first == {
+        "worker": A,
+        "pid": os.getpid(),
+        "hand_over": one.path,
+        "leaving": False,
+        "version": __version__,
+    }
+    one.landing.leaving = True
+    one.hear(bus.encode_control(bus.WHO1, {}))
+    assert last(one, bus.READY1)["leaving"] is True
+
+
+def test_one_run_of_a_worker_has_one_incarnation(one, worker):
+    one.handlers.say_ready()
+    first = last(one, bus.READY1)["incarnation"]
+    one.handlers.say_ready()
+    assert last(one, bus.READY1)["incarnation"] == first
+    other = worker(B)
+    other.handlers.say_ready()
+    assert last(other, bus.READY1)["incarnation"] != first
+
+
+def test_a_beat_tells_the_figures(one):
+    for number, protocol in enumerate(ALL):
+        bind(one, b"t%d" % number, protocol)
+    bind(one, b"more", Protocol.WS_TEXT)
+    one.connect()
+    one.push((b"more", b"x"))
+    one.handlers.say_beat()
+    body = last(one, bus.BEAT1)
+    assert body["connections"] == {"v0": 1, "v1": 1, "v2": 1, "ws_text": 2, "ws_binary": 1, "unbound": 1}
+    assert body["epoch"] == [1, 1]
+    assert body["counters"] == one.counters
+    assert body["counters"]["pushes_sent"] == 1
+
+
+def test_good_bye(one):
+    one.handlers.say_leaving()
+    assert last(one, bus.BYE1) == {"leaving": True}
+    one.handlers.say_gone()
+    assert last(one, bus.BYE1) == {"gone": True}
+
+
+def test_an_older_ring_is_passed_over(one):
+    one.hear(bus.encode_ring(bus.RingNews(Epoch(1, 0), {}, {})))
+    assert one.ownership.live == {A: one.path}
+    assert one.counters["bus_errors"] == 0
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b""],
+        [b"NOISE"],
+        [b"PUSHES2", b""],
+        [bus.PUSHES1],
+        [bus.PUSHES1, b"", b"", b"", b""],
+        [bus.PUSHES1, bytes(20), b"x", b"", b""],
+        [bus.ALL1],
+        [bus.ALL1, bytes(20), bytes(3), b""],
+        [bus.RING1],
+        [bus.RING1, b"[]"],
+        [bus.RING1, b'{"epoch":[1]}'],
+        [bus.RING1, b'{"epoch":[1,2],"live":5,"leaving":{}}'],
+        [bus.CALL1, b"x"],
+        [bus.CALL1, bytes(8), b"[]"],
+        [bus.CALL1, bytes(8), b"{}"],
+        [bus.CALL1, bytes(8), b'{"call":"find","tokens":5}'],
+        [bus.CALL1, bytes(8), b'{"call":"dance","tokens":[]}'],
+        [b"x"] * 1000,
+    ],
+    ids=lambda frames: repr(frames[:3])[:40],
+)
+def test_what_cannot_be_read_is_counted_and_the_worker_goes_on(one, frames, caplog):
+    one.hear(frames)
+    assert one.counters["bus_errors"] == 1
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    end, _ = one.bound(b"alice")
+    assert one.push((b"alice", b"x")) == [Outcome.SENT]
+    assert end.packet().body == b"x"
+
+
+def test_a_batch_whose_data_is_too_short(one, caplog):
+    frames = bus.encode_batch(
+        Epoch(1, 1), 5, [bus.Segment(1, 0, bytes(16), 4, 0)], [bus.ENTRY.pack(5, 100, 0)], [b"alice", b"cut"]
+    )
+    end, _ = one.bound(b"alice")
+    one.hear(frames)
+    assert one.counters["bus_errors"] == 1
+    assert end.quiet()
+
+
+# --- find and kick
+
+
+def test_find(one):
+    _, connection = bind(one, b"alice", Protocol.WS_TEXT)
+    connection.binding, connection.uid, connection.address = 1_700_000_000_000, "bob", "1.2.3.4:5"
+    assert one.call("find", "alice", "nobody", "") == [
+        {
+            "online": True,
+            "worker": A,
+            "protocol": "ws_text",
+            "address": "1.2.3.4:5",
+            "since": 1_700_000_000_000,
+            "uid": "bob",
+        },
+        {"online": False},
+        {"online": False},
+    ]
+    assert one.call("find") == []
+
+
+@pytest.mark.parametrize("token", [5, None, [], "\ud800", "x" * 1000])
+def test_find_of_what_is_no_token(one, token):
+    assert one.call("find", token) == [{"online": False}]
+    assert one.call("kick", token) == [False]
+
+
+def test_kick(one):
+    end, _ = one.bound(b"alice")
+    assert one.call("kick", "alice", "nobody", "alice") == [True, False, False]
+    assert json.loads(end.packet().body) == {"reason": "kicked"}
+    assert end.rest() == b""
+    assert one.counters["close_kicked"] == 1
+    assert one.push((b"alice", b"x")) == [Outcome.OFFLINE]
+
+
+def test_a_call_waits_for_clients_on_their_way(worker):
+    one, other = worker(A), worker(B)
+    one.ring(1, [one])
+    token = token_of(B, ([A], A), [A, B])
+    one.bound(token)
+    other.ring(2, [one, other])
+    assert other.call("find", token.decode()) is None
+    one.ring(2, [one, other])
+    answers = until(lambda: [bus.decode_numbered(frames)[1] for frames in other.said if frames[0] == bus.REPLY1])
+    assert [found["online"] for found in answers[0]["answers"]] == [True]
+
+
+def test_a_call_does_not_wait_longer_than_a_move_may(worker):
+    one, other = worker(A, move_timeout_s=2), worker(B)
+    one.ring(2, [one, other])
+    assert one.call("find", token_of(A, [A, B]).decode()) is None
+    one.advance(2)
+    (answered,) = [bus.decode_numbered(frames)[1] for frames in one.said if frames[0] == bus.REPLY1]
+    assert answered == {"answers": [{"online": False}]}
+
+
+def test_a_call_that_waited_is_answered_when_the_next_ring_takes_its_slot(worker):
+    """Nothing of this worker's is unsettled any more: there is nothing left to wait for."""
+    one, other, third = worker(A), worker(B), worker("h/2")
+    one.ring(1, [one])
+    one.ring(2, [one, other])
+    token = token_of(B, [A, B])
+    other.ring(2, [one, other])
+    assert other.call("find", token.decode()) is None
+    other.ring(3, [one, third])
+    for parts in (one, third):
+        parts.ring(3, [one, third], [other])
+    until(lambda: [frames for frames in other.said if frames[0] == bus.REPLY1])
+
+
+# --- late outcomes
+
+
+def test_late_outcomes_are_told_by_batch(one):
+    segment = bus.Segment(1, 0, bytes(16), 4, 0)
+    told = [(7, 0, Outcome.SENT), (9, 3, Outcome.OFFLINE), (7, 2, Outcome.OFFLINE)]
+    one.landing.late([(HeldPush(number, place, segment, 0, b""), outcome) for number, place, outcome in told])
+    assert one.late() == [(7, 0, 0), (7, 2, 3), (9, 3, 3)]
+    assert (one.counters["pushes_sent"], one.counters["pushes_offline"]) == (1, 2)
+
+
+def test_a_fan_out_is_reported(one):
+    end, _ = bind(one, b"alice")
+    one.fan_out(5, b"x")
+    assert one.counted(5)["sent"] == 1
+    assert end.packet().signal == Signal.PUSH
