@@ -13,6 +13,7 @@ import ujson
 from gateway.connections import Connection, Granted, Login, Protocol, State
 from gateway.credentials import Verifier
 from gateway.encoders import Encoder
+from gateway.sub_options import asked, grant, granted_names, options_fault
 from gateway.text_messages import parse_text
 from shared.bodies import decode_body
 from shared.errors import BodyError, CredentialError, ProtocolError
@@ -132,7 +133,7 @@ class SessionRules:
         if not fault and fields.get("token") is not None:
             token, wrong = encode_token(fields["token"])
             fault = wrong or ""
-        fault = fault or _options_fault(fields)
+        fault = fault or options_fault(fields)
         if fault:
             return self._refuse(connection, packet, 400, fault)
         if connection.state == State.BOUND:
@@ -142,9 +143,9 @@ class SessionRules:
         refusal = self._may_bind(connection, token, fields)
         if refusal:
             return self._refuse(connection, packet, *refusal)
-        connection.granted |= _grant(connection, fields)
+        connection.granted |= grant(connection, fields)
         connection.uid = self._uid(connection, fields)
-        return [Bind(token, packet.message_id, _asked(fields))]
+        return [Bind(token, packet.message_id, asked(fields))]
 
     def _subscribe_again(
         self, connection: Connection, packet: Packet, token: bytes | None, fields: dict[str, Any]
@@ -152,8 +153,8 @@ class SessionRules:
         if token is not None and token != connection.token:
             answer = self._encoder.status(connection, Signal.SUB, 409, "bound to another token", packet.message_id)
             return [Send(answer)]
-        connection.granted |= _grant(connection, fields)
-        return [Send(self.bound(connection, packet.message_id, _asked(fields)))]
+        connection.granted |= grant(connection, fields)
+        return [Send(self.bound(connection, packet.message_id, asked(fields)))]
 
     def _may_bind(self, connection: Connection, token: bytes | None, fields: dict[str, Any]) -> tuple[int, str] | None:
         login = connection.login
@@ -180,7 +181,7 @@ class SessionRules:
 
     def bound(self, connection: Connection, message_id: int, asked: bool) -> bytes:
         """The answer to SUB once the connection is bound."""
-        granted = _granted_names(connection.granted)
+        granted = granted_names(connection.granted)
         body: dict[str, object] = {"status": 200, "token": (connection.token or b"").decode()}
         if granted or asked:
             body["granted"] = granted
@@ -272,49 +273,6 @@ def _json_object(body: bytes) -> tuple[dict[str, Any], str]:
     except (ValueError, RecursionError):
         return {}, "body is not JSON"
     return (decoded, "") if isinstance(decoded, dict) else ({}, "body is not a JSON object")
-
-
-def _options_fault(fields: dict[str, Any]) -> str:
-    accept = fields.get("accept")
-    if accept is not None and not (isinstance(accept, list) and all(isinstance(name, str) for name in accept)):
-        return "accept is not a list of names"
-    for name in ("ack", "ids"):
-        if not isinstance(fields.get(name, False), bool):
-            return f"{name} is neither true nor false"
-    for name in ("uid", "encoding"):
-        if not isinstance(fields.get(name, ""), str):
-            return f"{name} is not a string"
-    return _uid_fault(fields.get("uid"))
-
-
-def _uid_fault(uid: str | None) -> str:
-    if uid is None:
-        return ""
-    return (encode_token(uid)[1] or "").replace("token", "uid")
-
-
-def _asked(fields: dict[str, Any]) -> bool:
-    return any(name in fields for name in ("accept", "ack", "ids", "encoding"))
-
-
-def _grant(connection: Connection, fields: dict[str, Any]) -> int:
-    """The bits of `Granted` that a SUB's options earn in this protocol."""
-    text = connection.protocol == Protocol.WS_TEXT
-    granted = 0
-    if fields.get("ack") and connection.protocol != Protocol.V0:
-        granted |= Granted.ACK
-    if fields.get("ids"):
-        granted |= Granted.IDS
-    if "deflate" in (fields.get("accept") or ()) and not text:
-        granted |= Granted.DEFLATE
-    if fields.get("encoding") == "base64" and text:
-        granted |= Granted.BASE64
-    return granted
-
-
-def _granted_names(granted: int) -> list[str]:
-    names = ((Granted.DEFLATE, "deflate"), (Granted.ACK, "ack"), (Granted.IDS, "ids"), (Granted.BASE64, "base64"))
-    return [name for bit, name in names if granted & bit]
 
 
 def _positive(value: Any) -> bool:

@@ -29,7 +29,7 @@ class Batch:
         self.held = 0  # pushes answered HELD, for which LATE1 has not come
 
     def take_parts(self) -> list[Part]:
-        """Its parts, when nothing more is to come. Parts and batch know each other: so they go without the collector."""
+        """Its parts, when nothing more is to come; then it is free without the garbage collector's help."""
         parts, self.parts = self.parts, []
         return parts
 

@@ -1,6 +1,7 @@
 """Composition root of the router: checks settings, builds core and shell, serves until SIGTERM or SIGINT."""
 
 import argparse
+import gc
 import logging
 import os
 import random
@@ -46,6 +47,8 @@ def _serve(settings: Settings) -> None:
     make_run_dir(settings)
     pid_file = hold_pid_file(settings)
     shell = Shell(core, settings, places.sender_endpoint(settings), places.bus_endpoint(settings), guard)
+    gc.collect()
+    gc.freeze()  # what was imported need not be walked by every full collection
     log.info("router %s serves senders on %s", __version__, places.sender_endpoint(settings))
     shell.run(stop_descriptor)
     log.info("router stopped")

@@ -107,8 +107,8 @@ class Membership:
 
     def beat(self, worker: Worker, body: dict[str, Any], now: float) -> None:
         """BEAT1. A worker that missed a RING1 is told again; one that knows a greater epoch is followed."""
-        worker.figures = body
         epoch = _checked_epoch(body)
+        worker.figures = body
         if epoch > self.epoch:
             self.epoch = epoch
             self._change(f"worker {worker.name} knows a greater epoch {epoch.started_ms}.{epoch.counter}")

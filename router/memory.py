@@ -6,17 +6,23 @@ memory before the router sees any of it. Closing the endpoint frees it; senders 
 
 import ctypes
 import os
-from pathlib import Path
 
-_STATM = Path("/proc/self/statm")
+_STATM = "/proc/self/statm"
+_STATM_BYTES = 128
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 PERIOD_S = 1.0
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
+class ResidentMemory:
+    """Resident memory of this process. Stays open: it must answer when senders' connections use up every descriptor."""
+
+    def __init__(self) -> None:
+        self._statm = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+
+    def bytes(self) -> int:
+        """So much is resident now."""
+        return int(os.pread(self._statm, _STATM_BYTES, 0).split()[1]) * _PAGE_BYTES
 
 
 def give_back() -> None:

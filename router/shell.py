@@ -17,7 +17,7 @@ import zmq
 
 from router import multipart
 from router.core import Core
-from router.memory import MemoryWatch, give_back, resident_bytes
+from router.memory import MemoryWatch, ResidentMemory, give_back
 from router.multipart import Receiver, Socket
 from router.requesters import EVERY_SCOPE
 from router.security import Guard
@@ -58,6 +58,7 @@ class Shell:
         self._context: zmq.Context[Socket] = zmq.Context()
         self._poller = zmq.Poller()
         self._memory = MemoryWatch(settings.router_memory_bytes, time.monotonic())
+        self._resident = ResidentMemory()
         self._zap = guard.open(self._context) if guard is not None else None
         self._senders: Socket | None = None
         try:
@@ -208,7 +209,7 @@ class Shell:
     def _watch_memory(self, now: float) -> None:
         if self._memory.just_reopened:
             give_back()
-        resident = resident_bytes()
+        resident = self._resident.bytes()
         if self._senders is None or not self._memory.over(now, resident):
             return
         self._core.counters["endpoint_reopened"] += 1

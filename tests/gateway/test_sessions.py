@@ -334,7 +334,6 @@ def test_a_later_sub_adds_options():
         {"accept": {}},
         {"ack": 1},
         {"ack": "yes"},
-        {"ids": None},
         {"encoding": 5},
         {"uid": 5},
         {"uid": ""},

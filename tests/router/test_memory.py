@@ -1,6 +1,6 @@
 """When the router's memory is too much."""
 
-from router.memory import MemoryWatch, give_back, resident_bytes
+from router.memory import MemoryWatch, ResidentMemory, give_back
 
 MIB = 1 << 20
 
@@ -31,10 +31,11 @@ def test_the_limit_holds_again_when_memory_was_given_back() -> None:
 
 
 def test_resident_bytes_grow_and_shrink_with_what_is_used() -> None:
-    before = resident_bytes()
+    resident = ResidentMemory()
+    before = resident.bytes()
     block = bytearray(64 * MIB)
     block[::4096] = bytes(len(block) // 4096)
-    assert resident_bytes() > before + 60 * MIB
+    assert resident.bytes() > before + 60 * MIB
     del block
     give_back()
-    assert resident_bytes() < before + 10 * MIB
+    assert resident.bytes() < before + 10 * MIB
