@@ -113,7 +113,7 @@ class BusHandlers:
         tokens = body.get("tokens")
         if body.get("call") not in ("find", "kick") or not isinstance(tokens, list):
             raise BusError("unknown call")
-        if all(self._can_answer(str(token).encode()) for token in tokens):
+        if all(self._can_answer(_token(text)) for text in tokens):
             self._answer_call(number, body)
         else:
             self._waiting_calls.append((number, body))
@@ -129,7 +129,7 @@ class BusHandlers:
     def _answer_call(self, number: int, body: dict[str, Any]) -> None:
         answer = self._find if body["call"] == "find" else self._kick
         by_token = self._clients.table.by_token
-        answers = [answer(by_token.get(str(token).encode())) for token in body["tokens"]]
+        answers = [answer(by_token.get(_token(text))) for text in body["tokens"]]
         self._link.send(bus.encode_numbered(bus.REPLY1, number, {"answers": answers}))
 
     def _find(self, connection: Connection | None) -> dict[str, Any]:
@@ -190,3 +190,8 @@ class BusHandlers:
             self._clients.counters[outcome_counter(Outcome(outcome))] += 1
         for number, pairs in batches.items():
             self._link.send(bus.encode_late(number, pairs))
+
+
+def _token(text: Any) -> bytes:
+    """A token out of JSON; what is none gives bytes that no client is bound to."""
+    return str(text).encode(errors="surrogatepass")

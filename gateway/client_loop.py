@@ -94,10 +94,10 @@ class ClientLoop:
         self._loop.run_callback(self.guarded, callback, *arguments)
 
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Call after some time; 0: when the present turn is over."""
-        if not seconds:
-            self.soon(callback)
-            return
+        """Call after some time; 0: when all that is ready now has had its turn.
+
+        That is for work in slices: of callbacks (`soon`) up to 50 run in a row before the loop looks at a socket.
+        """
         timer = self._loop.timer(seconds)
         timer.start(self._fire, timer, callback)
 

@@ -15,7 +15,7 @@ from shared.errors import BusError
 
 RECORD_VERSION = 1
 
-#: Larger than any listener can hand out; one fan-out number below every real one.
+#: Below every real fan-out number.
 NO_FAN_OUT = 0
 
 
@@ -128,7 +128,7 @@ class Connection:
         self.pending: Pending | None = None  # in BINDING: what was asked for
         self.binding = 0  # ms clock of the binding, made greater than any binding seen before
         self.login: Login | None = None
-        self.proxied = 0  # 1: a PROXY header has been read; 2: one must come first
+        self.proxied = 0  # may a PROXY header come first? PROXY_DONE and so on in gateway.streams
         self.window_bits = 0  # of permessage-deflate; 0: not negotiated
         self.input: bytearray | None = None  # read, not yet parsed
         self.partial: Partial | None = None  # unfinished fragmented WebSocket message

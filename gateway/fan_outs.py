@@ -60,6 +60,7 @@ class FanOuts:
         self._payload_max = payload_max
         self._queue: deque[_Running] = deque()
         self._recent: deque[_Running] = deque()
+        self._recent_bytes = 0
         self.report: Report = lambda number, counts: None
         self.latest = 0
         clients.each_tick(self._forget)
@@ -77,6 +78,7 @@ class FanOuts:
         running = _Running(fan_out, self._clients.wheel.tick, [fan_out.number])
         self.latest = max(self.latest, fan_out.number)
         self._recent.append(running)
+        self._recent_bytes += len(fan_out.payload)
         self._queue.append(running)
         if len(self._queue) == 1:
             self._run()
@@ -101,14 +103,15 @@ class FanOuts:
         self._deliver_plain(running, by_fd[running.fd : end])
         running.fd = end
         if end < len(by_fd):
-            self._clients.soon(self._run)
+            self._clients.later(0, self._run)
             return
         self._queue.popleft()
         running.encoded.clear()
         for waiting in running.numbers:
             self.report(waiting, running.counts)
+        self._forget(self._clients.wheel.tick)
         if self._queue:
-            self._clients.soon(self._run)
+            self._clients.later(0, self._run)
 
     def _deliver_plain(self, running: _Running, records: "list[Connection | None]") -> None:
         """Deliver to those who have not seen it.
@@ -168,10 +171,10 @@ class FanOuts:
             return Outcome.REFUSED
 
     def _forget(self, tick: int) -> None:
-        kept = sum(len(running.fan_out.payload) for running in self._recent)
-        while self._recent and self._recent[0] not in self._queue:
+        """Drop the oldest, if it is done: for its age, or to make room."""
+        while self._recent and not (self._queue and self._recent[0] is self._queue[0]):
             oldest = self._recent[0]
-            if tick - oldest.tick < _KEEP_TICKS and kept <= _KEEP_BYTES:
+            if tick - oldest.tick < _KEEP_TICKS and self._recent_bytes <= _KEEP_BYTES:
                 return
-            kept -= len(oldest.fan_out.payload)
+            self._recent_bytes -= len(oldest.fan_out.payload)
             self._recent.popleft()

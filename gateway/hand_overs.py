@@ -56,6 +56,7 @@ class HandOvers:
         self._waiting: defaultdict[str, list[Connection]] = defaultdict(list)
         self._under_way: dict[int, tuple[str, list[Connection]]] = {}
         self._batches: defaultdict[str, int] = defaultdict(int)  # under way, by peer
+        self._unreachable: set[str] = set()  # said to be so in the log
         self._number = 0
         self.away: dict[bytes, Connection] = {}  # of those under way, the bound ones, by token: they may come back
         self.moved: Callable[[str, Moved], None] = lambda peer, message: None
@@ -206,10 +207,13 @@ class HandOvers:
             try:
                 link = connect(path, self._ownership.name, worker, self.receive, self.lost)
             except OSError as error:
-                logger.info("worker %s does not take clients: %s", worker, error.strerror)
+                if worker not in self._unreachable:  # its clients are tried again many times a second
+                    logger.info("worker %s does not take clients: %s", worker, error.strerror)
+                self._unreachable.add(worker)
                 return None
             if not link.open:  # it failed with its first message
                 return None
+            self._unreachable.discard(worker)
             self._links[worker] = link
         return link
 

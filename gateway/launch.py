@@ -6,7 +6,6 @@ Everything that can be refused is refused here, in one line and with exit status
 
 import argparse
 import os
-import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from gateway.run_files import hold_pid_file, make_directories
 from shared.errors import SettingsError
 from shared.settings import Settings
 from shared.startup.command_lines import BAD_SETTINGS, settings_help, settings_listing
+from shared.startup.descriptors import raise_descriptor_limit
 from shared.startup.environment import read_settings
 
 WORKER_MODULE = "gateway.worker"
@@ -45,7 +45,7 @@ def prepare(settings: Settings, index: int, module: str = WORKER_MODULE) -> list
     From here on SIGTERM and SIGINT wait for the guardian, which inherits the mask.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, guardian.PASSED_ON)
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     make_directories(settings)
     held = [hold_pid_file(settings, index), take_port_lock(settings.host, settings.client_port, settings.data_dir)]
     listeners = [open_client_listener(settings).detach(), open_nginx_listener(settings, index).detach()]
@@ -54,12 +54,6 @@ def prepare(settings: Settings, index: int, module: str = WORKER_MODULE) -> list
     # -S: the guardian needs no site-packages (the worker turns them on); -P: its own folder is no place to import from.
     root = Path(__file__).absolute().parent.parent
     return [sys.executable, "-S", "-P", guardian.__file__, str(index), *map(str, listeners), str(root), module]
-
-
-def _raise_descriptor_limit() -> None:
-    """As many descriptors as the hard limit allows: one per client."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _parser() -> argparse.ArgumentParser:

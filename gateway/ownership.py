@@ -54,10 +54,11 @@ class Ownership:
         return True
 
     def moved(self, peer: str, epoch: Epoch) -> bool:
-        """`peer` has handed over everything that the ring of `epoch` took from it. True if all is settled now."""
+        """`peer` has handed over everything that the ring of `epoch` took from it. True if it was the last awaited."""
         self._moved[peer] = max(epoch, self._moved.get(peer, NO_EPOCH))
-        if epoch >= self.epoch:
-            self._awaited.discard(peer)
+        if epoch < self.epoch or peer not in self._awaited:
+            return False
+        self._awaited.discard(peer)
         if self._awaited:
             return False
         self.settle()

@@ -18,6 +18,7 @@ from shared import __version__, places
 from shared.errors import SettingsError
 from shared.settings import Settings
 from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr, settings_help, settings_listing
+from shared.startup.descriptors import raise_descriptor_limit
 from shared.startup.environment import read_settings
 
 log = logging.getLogger("router")
@@ -42,6 +43,7 @@ def _serve(settings: Settings) -> None:
     """Raises SettingsError if something cannot be opened."""
     stop_descriptor = _catch_signals()
     log_to_stderr(settings)
+    raise_descriptor_limit()
     core = Core(settings, time.time_ns() // 1_000_000, time.monotonic(), random.Random(os.urandom(32)).randbytes)
     guard = load_guard(settings, core.counters)
     make_run_dir(settings)

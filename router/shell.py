@@ -152,7 +152,10 @@ class Shell:
         while cost < TURN_COST:
             if not receiver.waits():
                 return
-            message = receiver.receive()
+            try:
+                message = receiver.receive()
+            except zmq.Again:  # what waited was the rest of an overlong message
+                return
             if message is None:
                 return
             frames = message[0]
@@ -222,6 +225,6 @@ class Shell:
     def _reopen(self) -> None:
         try:
             self._senders = open_senders(self._context, self._sender_endpoint, self._settings, self._guard)
-        except SettingsError:
-            return  # ZeroMQ closes the old one in its own time; the next turn tries again
+        except (SettingsError, zmq.ZMQError):
+            return  # ZeroMQ gives the old one's address and descriptors back in its own time: again next turn
         self._listen_to(self._senders)

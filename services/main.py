@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from shared.errors import SettingsError
 from shared.settings import Settings
-from shared.startup.command_lines import BAD_SETTINGS
+from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr
 from shared.startup.environment import read_settings
 
 
@@ -32,7 +32,7 @@ def run_status(settings: Settings) -> int:
     """The status service."""
     from services.status.server import serve  # noqa: PLC0415  (the launcher needs no gevent)
 
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(settings)
     logging.getLogger("geventwebsocket").setLevel(logging.WARNING)  # one line per request otherwise
     return serve(settings)
 

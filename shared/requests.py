@@ -17,6 +17,7 @@ FIND1, KICK1, STAT1, INFO1 = b"FIND1", b"KICK1", b"STAT1", b"INFO1"
 REQUEST_ID_MAX_BYTES = 64
 NAME_MAX_BYTES = 64
 ID_MAX_BYTES = 512
+OPTIONS_MAX_BYTES = 8192  # all options at their longest, every character escaped, have 5,000
 MAX_TARGETS = 10_000
 TIMEOUT_MAX_MS = 600_000
 
@@ -117,6 +118,8 @@ def parse_options(raw: bytes) -> PushOptions:
     """Options from their JSON. Raises RequestError `bad_options` that names the option."""
     if not raw:
         return PushOptions()
+    if len(raw) > OPTIONS_MAX_BYTES:  # the cache keeps what is good
+        raise RequestError("bad_options", f"options of {len(raw)} bytes exceed the limit of {OPTIONS_MAX_BYTES}")
     try:
         fields = ujson.loads(raw.decode())
     except (ValueError, UnicodeDecodeError):

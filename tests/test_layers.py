@@ -43,6 +43,7 @@ SHELLS = ROOTS | {
     "router.shell",
     "router.sockets",
     "shared.startup.command_lines",
+    "shared.startup.descriptors",
     "shared.startup.environment",
     "shared.startup.pid_files",
 }

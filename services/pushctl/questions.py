@@ -9,29 +9,35 @@ from services.pushctl import options
 from services.pushctl.faults import FAILED
 from shared.tokens import slot_of, token_fault
 
+#: In place of an answer.
+_SILENT = "unknown: its worker did not answer"
+
 _tokens = click.argument("tokens", nargs=-1, required=True, metavar="TOKEN...")
 
 
 @click.command()
 @_tokens
-@options.timeout(5, "How long to look for a router and to wait for its answer.")
+@options.timeout(10, "How long to look for a router and to wait for its answer.")
 @options.sender_options
 @options.as_json
 @click.pass_context
 def find(ctx: click.Context, tokens: tuple[str, ...], timeout: float, way: options.Way, as_json: bool) -> None:
-    """Say for each TOKEN whether its client is online, and where. Exit code 1 if one is not."""
+    """Say for each TOKEN whether its client is online, and where. Exit code 1 if one is not, or unknown."""
     with options.open_sender(way, timeout) as sender:
         answers = sender.find(tokens)
     if as_json:
-        options.print_json([{"token": token, **answer} for token, answer in zip(tokens, answers, strict=True)])
+        told = [{"online": None} if answer is None else answer for answer in answers]
+        options.print_json([{"token": token, **answer} for token, answer in zip(tokens, told, strict=True)])
     else:
         for token, answer in zip(tokens, answers, strict=True):
             click.echo(_whereabouts(token, answer))
-    if not all(answer.get("online") for answer in answers):
+    if not all(answer and answer.get("online") for answer in answers):
         ctx.exit(FAILED)
 
 
-def _whereabouts(token: str, answer: dict[str, Any]) -> str:
+def _whereabouts(token: str, answer: dict[str, Any] | None) -> str:
+    if answer is None:
+        return f"{token}\t{_SILENT}"
     if not answer.get("online"):
         return f"{token}\toffline"
     since = datetime.fromtimestamp(answer.get("since", 0) / 1000, UTC).isoformat(timespec="seconds")
@@ -41,19 +47,19 @@ def _whereabouts(token: str, answer: dict[str, Any]) -> str:
 
 @click.command()
 @_tokens
-@options.timeout(5, "How long to look for a router and to wait for its answer.")
+@options.timeout(10, "How long to look for a router and to wait for its answer.")
 @options.sender_options
 @options.as_json
 @click.pass_context
 def kick(ctx: click.Context, tokens: tuple[str, ...], timeout: float, way: options.Way, as_json: bool) -> None:
-    """Disconnect the client of each TOKEN. Exit code 1 if one was not online."""
+    """Disconnect the client of each TOKEN. Exit code 1 if one was not online, or unknown."""
     with options.open_sender(way, timeout) as sender:
         answers = sender.kick(tokens)
     if as_json:
         options.print_json([{"token": token, "kicked": kicked} for token, kicked in zip(tokens, answers, strict=True)])
     else:
         for token, kicked in zip(tokens, answers, strict=True):
-            click.echo(f"{token}\t{'kicked' if kicked else 'offline'}")
+            click.echo(f"{token}\t{_SILENT if kicked is None else 'kicked' if kicked else 'offline'}")
     if not all(answers):
         ctx.exit(FAILED)
 

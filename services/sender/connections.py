@@ -39,7 +39,8 @@ class Connection:
         # A reconnected DEALER would send what it held behind no HELLO1: the protocol opens a new one instead.
         self._dealer.reconnect_ivl = -1
         self._dealer.sndhwm = 4 * window + 1000
-        self._dealer.setsockopt(zmq.IPV6, 1)
+        # For addresses only: a name would be looked up as IPv6 alone, and localhost is ::1, where few routers listen.
+        self._dealer.ipv6 = "[" in endpoint
         self._dealer.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
         self._dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
         self._monitor = self._dealer.get_monitor_socket()

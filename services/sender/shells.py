@@ -53,6 +53,7 @@ class Shell:
         encoded = name.encode() or f"sender-{prefix}".encode()
         if len(encoded) > NAME_MAX_BYTES:
             raise SenderError("bad_name", f"name of {len(encoded)} bytes exceeds the limit of {NAME_MAX_BYTES}")
+        self._process = os.getpid()
         self._option_sets: dict[tuple[tuple[str, Any], ...], OptionSet] = {}
         self._protocol = Protocol(_listed(endpoints), encoded, prefix.encode(), self.policy)
         self._loop = Loop(self._protocol, self.concurrency, curve)
@@ -88,12 +89,15 @@ class Shell:
 
     # --- questions
 
-    def find(self, tokens: Iterable[str | bytes]) -> list[dict[str, Any]]:
-        """Where each token's client is: `online`, and worker, protocol, address, since (Unix ms), uid if it is."""
+    def find(self, tokens: Iterable[str | bytes]) -> list[dict[str, Any] | None]:
+        """Where each token's client is: `online`, and worker, protocol, address, since (Unix ms), uid if it is.
+
+        None: its worker did not answer.
+        """
         return self._ask_in_parts(FIND1, tokens)
 
-    def kick(self, tokens: Iterable[str | bytes]) -> list[bool]:
-        """Closes the connection of each token; True where there was one."""
+    def kick(self, tokens: Iterable[str | bytes]) -> list[bool | None]:
+        """Closes the connection of each token; True where there was one, None where the worker did not answer."""
         return self._ask_in_parts(KICK1, tokens)
 
     def stat(self) -> dict[str, Any]:
@@ -126,6 +130,7 @@ class Shell:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Waits until everything is answered; False if `timeout` seconds were not enough."""
+        self._check_process()
         with self._loop.lock:
             if self._protocol.is_idle():
                 return True
@@ -135,7 +140,7 @@ class Shell:
 
     def close(self, flush_s: float | None = None) -> None:
         """Waits up to `flush_s` seconds (None: as long as `give_up_s` lets it take) for answers, then ends."""
-        if not self._loop.ended.is_set():
+        if os.getpid() == self._process and not self._loop.ended.is_set():
             self.flush(flush_s)
             self._loop.stop()
 
@@ -149,6 +154,7 @@ class Shell:
 
     def wait_for(self, ticket: Ticket[Any], timeout: float | None) -> bool:
         """Blocks until the ticket is answered; False when `timeout` seconds have passed."""
+        self._check_process()
         with self._loop.lock:
             if ticket.done():
                 return True
@@ -168,6 +174,11 @@ class Shell:
 
     # --- inside
 
+    def _check_process(self) -> None:
+        """The loop does not come along into a forked process, and the lock may be held there for ever."""
+        if os.getpid() != self._process:
+            raise SenderError("forked", "this sender works in the process that made it: make another after the fork")
+
     def _options(self, options: Mapping[str, Any]) -> OptionSet:
         """One OptionSet for equal options, so that their pushes can share requests."""
         if not options:
@@ -184,6 +195,7 @@ class Shell:
         return found
 
     def _put(self, token: str | bytes, payload: str | bytes, options: OptionSet, wait: bool) -> Push:
+        self._check_process()
         push = Push(self, monotonic() + self.policy.give_up_s, _encoded(token), _encoded(payload), options)
         protocol = self._protocol
         while True:
@@ -200,6 +212,7 @@ class Shell:
             self._loop.room.wait()
 
     def _ask(self, command: bytes, arguments: list[bytes]) -> Question:
+        self._check_process()
         question = Question(self, monotonic() + self.policy.give_up_s, command, arguments)
         with self._loop.lock:
             self._protocol.put_question(question)
@@ -214,7 +227,8 @@ class Shell:
 
 def _encoded(text: str | bytes) -> bytes:
     """UTF-8; half a surrogate pair stays what it is, no UTF-8, which the worker refuses for this push alone."""
-    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
+    # memoryview: what is neither text nor bytes is an error; bytes(3) would be three zero bytes.
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(memoryview(text))
 
 
 def _listed(endpoints: str | Sequence[str]) -> list[str]:

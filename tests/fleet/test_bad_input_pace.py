@@ -77,7 +77,7 @@ def test_silence(fleet: Fleet) -> None:
     half.open()
     half.wire.write(encode_frame(Frame(frames.TEXT, b'{"signal": "PING"}'))[:8])
     wires += [drip, opened.wire, half.wire]
-    drips = iter(encode(2, Packet(SUB, b"x" * 1000)))
+    drips = iter(encode(2, Packet(SUB, b"x" * (1 << 19))))  # never whole, even when nothing below waits any more
     while any(wire.is_open() for wire in wires):
         assert time.monotonic() - started < 3 * HELLO_S + 3, "still open"
         if drip.is_open():

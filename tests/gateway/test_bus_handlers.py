@@ -114,16 +114,6 @@ def test_what_cannot_be_read_is_counted_and_the_worker_goes_on(one, frames, capl
     assert end.packet().body == b"x"
 
 
-def test_a_batch_whose_data_is_too_short(one, caplog):
-    frames = bus.encode_batch(
-        Epoch(1, 1), 5, [bus.Segment(1, 0, bytes(16), 4, 0)], [bus.ENTRY.pack(5, 100, 0)], [b"alice", b"cut"]
-    )
-    end, _ = one.bound(b"alice")
-    one.hear(frames)
-    assert one.counters["bus_errors"] == 1
-    assert end.quiet()
-
-
 # --- find and kick
 
 

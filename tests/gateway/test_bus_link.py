@@ -95,6 +95,8 @@ def test_whatever_has_come_is_received(joined, number):
     router, worker = joined
     for at in range(number):
         router.send(b"%d" % at)
+        if at % 500 == 499:  # less than the high-water marks
+            until(lambda at=at: len(worker.received) == at + 1)
     until(lambda: len(worker.received) == number)
     assert worker.received == [[b"%d" % at] for at in range(number)]
 

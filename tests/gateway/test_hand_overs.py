@@ -176,6 +176,28 @@ def test_the_refused_come_back(holders):
         assert end.take(2) == b"%d;" % number
 
 
+def test_one_line_tells_that_a_worker_cannot_be_called(holders, caplog):
+    """Its clients are tried again many times a second."""
+    giver, taker = holders
+    path = taker.listener._path
+    taker.listener.close()
+    with caplog.at_level("INFO"):
+        for number in range(5):
+            giver.hand_overs.give(giver.bound(number)[1], "h/1")
+            until(lambda number=number: len(giver.returned) == number + 1)
+        assert len(caplog.records) == 1
+        taker.listener = PeerListener(path, taker.hand_overs.receive, taker.hand_overs.lost)
+        giver.hand_overs.give(giver.returned[0], "h/1")
+        until(lambda: taker.arrivals and idle(giver))
+        taker.listener.close()
+        until(lambda: giver.links_lost)
+        giver.hand_overs.give(giver.returned[1], "h/1")
+        until(lambda: len(giver.returned) == 6)
+    assert [record.getMessage() for record in caplog.records if "does not take" in record.getMessage()] == [
+        "worker h/1 does not take clients: No such file or directory"
+    ] * 2
+
+
 def test_nobody_listens_there(holders):
     giver, taker = holders
     taker.listener.close()

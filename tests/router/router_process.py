@@ -67,7 +67,7 @@ class RouterProcess:
 
 
 class StandInWorker:
-    """A worker as far as the router can tell."""
+    """A worker as far as the router can tell; live when it is made. `news`: the ring that says so."""
 
     def __init__(self, router: RouterProcess, name: str = "h/0", incarnation: str = "a") -> None:
         self.name = name
@@ -78,6 +78,7 @@ class StandInWorker:
         self.socket.connect(router.bus_endpoint)
         body = {"worker": name, "incarnation": incarnation, "pid": 1, "hand_over": f"/run/{name}.sock"}
         self.send(bus.encode_control(bus.READY1, body))
+        self.news = bus.decode_ring(self.receive(bus.RING1))
 
     def __enter__(self) -> Self:
         return self

@@ -1,11 +1,15 @@
 """The router over real ZeroMQ sockets."""
 
 import contextlib
+import os
+import resource
+import socket
 import time
 
 import ujson
 import zmq
 
+from router.memory import PERIOD_S
 from shared import bus
 from shared.requests import pack_targets
 from tests.clients.senders import RawSender
@@ -32,11 +36,10 @@ def counter(sender: RawSender, name: str) -> int:
 
 def test_a_push_there_and_back() -> None:
     with RouterProcess() as router, StandInWorker(router) as worker, router.sender("billing") as sender:
-        news = bus.decode_ring(worker.receive(bus.RING1))
-        assert news.live == {"h/0": "/run/h/0.sock"}
+        assert worker.news.live == {"h/0": "/run/h/0.sock"}
         ask_push(sender, b"r1", b"alice", b"bob", options=b'{"id":"1"}')
         batch = worker.serve()
-        assert batch.epoch == news.epoch
+        assert batch.epoch == worker.news.epoch
         assert sender.receive() == [b"DONE1", b"r1", bytes(2), b""]
 
 
@@ -73,8 +76,7 @@ def test_a_worker_that_dies_mid_request() -> None:
 
 def test_a_worker_whose_link_is_gone_is_noticed_at_the_next_push() -> None:
     with RouterProcess(worker_timeout_ms=60_000) as router, router.sender() as sender:
-        with StandInWorker(router) as worker:
-            worker.receive(bus.RING1)
+        StandInWorker(router).close()
         wait_until(lambda: figures(sender)["router"]["live"] == 1, "worker known")
 
         def lost() -> bool:
@@ -111,6 +113,7 @@ def test_a_message_of_very_many_frames() -> None:
         ask_push(sender, b"r2", b"a")
         worker.serve()
         assert sender.receive()[:2] == [b"DONE1", b"r2"]
+        assert counter(sender, "internal_errors") == 0
 
 
 def test_a_frame_that_is_too_large_ends_the_connection() -> None:
@@ -175,6 +178,29 @@ def test_endless_unfinished_messages_reopen_the_endpoint() -> None:
         wait_until(lambda: resident(router) < 128 << 20, "memory given back")
         assert counter(sender, "endpoint_reopened") == 1
         sender.close()
+
+
+def test_every_descriptor_used_up() -> None:
+    """The router lives on and serves who is in; it looks at its memory meanwhile, which needs no descriptor."""
+    with RouterProcess() as router, StandInWorker(router) as worker, router.sender() as sender:
+        begun = uptime(sender)
+        soft, hard = resource.prlimit(router.process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
+        resource.prlimit(router.process.pid, resource.RLIMIT_NOFILE, (48, hard))
+        crowd = [socket.create_connection(("127.0.0.1", router.sender_port)) for _ in range(100)]
+        wait_until(lambda: uptime(sender) > begun + 3 * PERIOD_S, "it has looked at its memory")
+        assert len(os.listdir(f"/proc/{router.process.pid}/fd")) == 48
+        ask_push(sender, b"r", b"a")
+        worker.serve()
+        assert sender.receive()[:2] == [b"DONE1", b"r"]
+        for each in crowd:
+            each.close()
+        with router.sender() as late:
+            assert uptime(late) > begun
+
+
+def uptime(sender: RawSender) -> float:
+    return float(figures(sender)["router"]["uptime_s"])  # type: ignore[arg-type]
 
 
 def send_without_end(router: RouterProcess) -> None:

@@ -86,6 +86,8 @@ def test_one_target_too_many():
         (b'{"signal":"publish","sub_signal":"MN"}', PushOptions(signal=9, sub_signal=17)),
         (b'{"signal":4,"sub_signal":127}', PushOptions(signal=4, sub_signal=127)),
         ('{"id":"单-1"}'.encode(), PushOptions(id="单-1")),
+        (b"{}" + b" " * 8190, PushOptions()),
+        (b'{"id":"' + b"\\u0001" * 512 + b'"}', PushOptions(id="\1" * 512)),
     ],
 )
 def test_good_options(raw, options):
@@ -98,7 +100,8 @@ def test_good_options(raw, options):
         (b"[]", "object"),
         (b"{", "JSON"),
         (b"\xff", "JSON"),
-        (b"[" * 10_000, "JSON"),
+        (b"[" * 8000, "JSON"),
+        (b"{}" + b" " * 8191, "8193 bytes"),
         (b'{"colour":1}', "colour"),
         (b'{"to":"nobody"}', "to"),
         (b'{"to":["all"]}', "to"),

@@ -1,7 +1,11 @@
+import os
+
 from services.pushctl.questions import as_lines
+from shared.requests import HELLO1, encode_info
 from shared.tokens import slot_of
 from tests.fleet.fleet_process import Fleet
 from tests.services.pushctl.runs import listening, run
+from tests.services.sender.router_socket import Frames, RouterSocket, obliging
 
 
 def test_find(running_fleet: Fleet):
@@ -30,6 +34,20 @@ def test_kick(running_fleet: Fleet):
     done = run(environ, "kick", "kicked", "--json")
     assert done.status == 1
     assert done.json == [{"token": "kicked", "kicked": False}]
+
+
+def no_worker_answers(frames: Frames) -> list[Frames]:
+    return obliging(frames) if frames[0] == HELLO1 else [encode_info(frames[1], [None for _ in frames[2:]])]
+
+
+def test_worker_that_does_not_answer():
+    with RouterSocket(no_worker_answers) as router:
+        for command, nothing in (("find", {"online": None}), ("kick", {"kicked": None})):
+            done = run(os.environ, command, "a", "--router", router.endpoint)
+            assert done == (1, "a\tunknown: its worker did not answer\n", "")
+            done = run(os.environ, command, "a", "--router", router.endpoint, "--json")
+            assert done.status == 1
+            assert done.json == [{"token": "a", **nothing}]
 
 
 def test_stat(running_fleet: Fleet):

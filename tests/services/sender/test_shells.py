@@ -13,6 +13,7 @@ import zmq
 
 import services.sender.gevent
 from services.sender import CurveKeys, Outcome, Push, Sender, SenderError
+from services.sender.connections import Connection
 from services.sender.shells import Shell
 from shared.errors import RequestError
 from shared.requests import HELLO1, decode_push, encode_done, encode_fail
@@ -249,6 +250,51 @@ def test_settings_that_cannot_be(kind: Any):
         kind.Sender(name="x" * 65)
     with pytest.raises(SenderError, match="bad_endpoint"):
         kind.Sender([])
+
+
+def test_payload_that_is_neither_text_nor_bytes(kind: Any):
+    with RouterSocket() as router, kind.Sender(router.endpoint) as sender:
+        with pytest.raises(TypeError):
+            sender.push("a", 5)
+        assert sender.push("a", bytearray(b"x")) is Outcome.SENT
+        assert list(router.pushed()) == [(b"a", b"x")]
+
+
+@pytest.mark.parametrize(("endpoint", "ipv6"), [("tcp://localhost:1", False), ("tcp://[::1]:1", True)])
+def test_names_are_looked_up_as_ipv4(endpoint: str, ipv6: bool):
+    """With IPv6 on, libzmq takes localhost for ::1 where the machine's file of hosts has it, and never tries IPv4."""
+    connection = Connection(zmq.Context.instance(), endpoint, 1, None)
+    assert bool(connection.sockets[0].ipv6) is ipv6
+    connection.close()
+
+
+def test_after_a_fork_it_says_so():
+    program = """
+import os, sys
+from services.sender import Sender, SenderError
+sender = Sender(sys.argv[1])
+ticket = sender.push_nowait("a", "x")
+ticket.result()
+late = sender.push_nowait("a", "x")
+if os.fork() == 0:
+    push, find = (lambda: sender.push("a", "x")), (lambda: sender.find(["a"]))
+    for ask in (push, find, sender.flush, lambda: sender.wait_for(late, 1)):
+        try:
+            ask()
+        except SenderError as error:
+            print(error.code, flush=True)
+    sender.close()
+    print("closed", flush=True)
+    os._exit(0)
+os.wait()
+print(sender.push("a", "x").name)
+sender.close()
+"""
+    with RouterSocket() as router:
+        done = subprocess.run(
+            [sys.executable, "-c", program, router.endpoint], capture_output=True, text=True, timeout=20, check=False
+        )
+    assert done.stdout.split() == ["forked"] * 4 + ["closed", "SENT"], done.stderr
 
 
 def test_close_waits_for_answers_and_ends(kind: Any):
