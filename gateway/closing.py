@@ -1,6 +1,7 @@
 """What is counted and logged when a connection ends."""
 
 import logging
+import time
 
 from gateway.connections import Connection, Protocol
 from gateway.tables import PROTOCOL_NAMES
@@ -19,6 +20,33 @@ _ORDINARY = frozenset(
         CloseReason.REPLACED,
     }
 )
+
+
+#: A fleet under attack must not fill its disk: the counters tell what the log leaves out.
+LINES_PER_S = 200
+
+
+class LineLimit(logging.Filter):
+    """Lets so many lines a second through; the first one after that says how many are missing."""
+
+    def __init__(self, lines_per_s: int) -> None:
+        super().__init__()
+        self._most = lines_per_s
+        self._second = 0
+        self._lines = self._dropped = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._dropped:
+                record.msg = f"({self._dropped} closes were not logged) {record.msg}"
+            self._second, self._lines, self._dropped = second, 0, 0
+        self._lines += 1
+        self._dropped += self._lines > self._most
+        return self._lines <= self._most
+
+
+logger.addFilter(LineLimit(LINES_PER_S))
 
 
 def close_counter(reason: CloseReason) -> str:

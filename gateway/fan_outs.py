@@ -24,6 +24,8 @@ _RECORDS_PER_TURN = 500
 _KEEP_TICKS = 10
 _KEEP_BYTES = 16 << 20
 _OWN_COPY = Granted.ACK | Granted.IDS
+#: What the bytes of a copy depend on, beside the protocol.
+_ENCODING = Granted.DEFLATE | Granted.AES_GCM | Granted.BASE64 | Granted.CAMEL | Granted.LOWER
 
 _NAMES = {
     Outcome.SENT: "sent",
@@ -124,7 +126,7 @@ class FanOuts:
             if connection is None or connection.state != bound or connection.fan_out_seen >= number:
                 continue
             granted = connection.granted
-            data = encoded.get(granted << 8 | connection.window_bits << 4 | connection.protocol)
+            data = encoded.get((granted & _ENCODING) << 8 | connection.window_bits << 4 | connection.protocol)
             if connection.output is not None or data.__class__ is not bytes:
                 self._clients.guarded(self._deliver, running, connection)
                 continue
@@ -146,7 +148,7 @@ class FanOuts:
             segment = running.fan_out.segment._replace(flags=0)
             self._count(running, self._deliveries.deliver(connection, segment, 0, running.fan_out.payload))
             return
-        key = connection.granted << 8 | connection.window_bits << 4 | connection.protocol
+        key = (connection.granted & _ENCODING) << 8 | connection.window_bits << 4 | connection.protocol
         copy = running.encoded.get(key)
         if copy is None:
             copy = running.encoded[key] = self._encode(running.fan_out, connection)

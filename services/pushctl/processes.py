@@ -41,7 +41,7 @@ def wait_ready(timeout: float, as_json: bool) -> None:
 
 
 @click.command()
-@options.timeout(5, "How long to wait until all have ended.")
+@options.timeout(10, "How long to wait until all have ended.")
 @options.as_json
 def stop(timeout: float, as_json: bool) -> None:
     """Stop the fleet of this data_dir. Its clients are told DISCONNECT. Exit code 3 if none runs."""

@@ -1,5 +1,6 @@
 """Settings that cannot work: the process refuses to start, with one line that names the key and the reason."""
 
+import contextlib
 import json
 import os
 import signal
@@ -255,7 +256,9 @@ def test_with_keys_only_permitted_senders_get_in(keys: Keys) -> None:
             with connect("v2", fleet.address) as client:
                 client.subscribe("alice")
                 for outsider in (stranger, plain):
-                    outsider.send_push([("alice", b"from outside")])
+                    # a socket that is refused at once has nowhere to put the message: that is as good
+                    with contextlib.suppress(TimeoutError):
+                        outsider.send_push([("alice", b"from outside")])
                 assert pushes.push("alice", b"from inside") == SENT
                 assert pushes.push("nobody", b"") == OFFLINE
                 assert client.read_push().body == b"from inside"

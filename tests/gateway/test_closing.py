@@ -2,7 +2,8 @@ import logging
 
 import pytest
 
-from gateway.closing import close_counter, count_close, log_close
+from gateway import closing
+from gateway.closing import LineLimit, close_counter, count_close, log_close
 from gateway.connections import Connection, Protocol
 from gateway.counters import new_counters
 from shared.reasons import CloseReason
@@ -37,3 +38,14 @@ def test_one_without_a_token(caplog):
     with caplog.at_level(logging.DEBUG):
         log_close(Connection(5, "a"), CloseReason.HELLO_TIMEOUT, "")
     assert "token=-" in caplog.text
+
+
+def test_lines_a_second_are_limited(monkeypatch):
+    now = [7.0]
+    monkeypatch.setattr(closing.time, "monotonic", lambda: now[0])
+    limit = LineLimit(3)
+    lines = [logging.makeLogRecord({"msg": f"closed {number}"}) for number in range(7)]
+    assert [limit.filter(line) for line in lines[:5]] == [True, True, True, False, False]
+    now[0] = 8.5
+    assert [limit.filter(line) for line in lines[5:]] == [True, True]
+    assert [line.msg for line in lines[5:]] == ["(2 closes were not logged) closed 5", "closed 6"]
