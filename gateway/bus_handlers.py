@@ -162,6 +162,7 @@ class BusHandlers:
             "hand_over": self._hand_over_path,
             "leaving": self._landing.leaving,
             "version": __version__,
+            "fan_out": self._fan_outs.latest,
         }
         self._link.send(bus.encode_control(bus.READY1, body))
 

@@ -14,6 +14,9 @@ from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.requests import TARGET
 
+#: Numbers have 64 bits on the bus; room is left for those to come.
+_NUMBER_MAX = 1 << 63
+
 _COUNTS = ("matched", "sent", "buffered", "overloaded", "refused", "too_large", "acked", "stored", "offline")
 
 
@@ -26,6 +29,11 @@ class FanOuts:
         self._under_way: dict[int, PendingAll] = {}
         self._last_number = membership.epoch.started_ms << 20
         self.stopping = False
+
+    def pass_number(self, number: object) -> None:
+        """A worker has seen fan-out `number`: later ones are greater, also after this host's clock was set back."""
+        if isinstance(number, int) and self._last_number < number < _NUMBER_MAX:
+            self._last_number = number
 
     def accept(self, pending: PendingAll, deadline: float, now: float) -> None:
         """Take a push to all in."""

@@ -38,7 +38,9 @@ class WorkerMessages:
             handler(worker, frames, now)
 
     def _ready(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
-        restarted = self._parts.membership.ready(identity, decode_control(frames), now)
+        body = decode_control(frames)
+        restarted = self._parts.membership.ready(identity, body, now)
+        self._parts.fan_outs.pass_number(body.get("fan_out"))
         if restarted is not None:
             self._forget_work(restarted, now)
 

@@ -15,7 +15,7 @@ from shared.errors import BusError
 from shared.rings import Epoch
 
 # worker -> router
-READY1 = b"READY1"  # JSON: worker, incarnation, pid, hand_over, leaving, version
+READY1 = b"READY1"  # JSON: worker, incarnation, pid, hand_over, leaving, version, fan_out (the last seen)
 BEAT1 = b"BEAT1"  # JSON: the worker's figures, once a second
 BYE1 = b"BYE1"  # JSON: this worker leaves the ring, or (gone: true) has given all its clients away
 OUTCOMES1 = b"OUTCOMES1"  # batch u64 · one byte per push, in the batch's order

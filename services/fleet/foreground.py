@@ -30,7 +30,8 @@ def run(settings: Settings, configuration: Path = CONFIGURATION) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING | {signal.SIGCHLD})
     supervision = Supervision(settings, configuration)
     try:
-        return _bring_up(settings, supervision) or _stay_up(supervision)
+        status = _bring_up(settings, supervision)
+        return _stay_up(supervision) if status is None else status
     finally:
         stop(settings, supervision)
 

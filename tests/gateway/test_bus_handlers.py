@@ -37,6 +37,7 @@ def test_ready_says_who_this_is(one):
         "hand_over": one.path,
         "leaving": False,
         "version": __version__,
+        "fan_out": 0,
     }
     one.landing.leaving = True
     one.hear(bus.encode_control(bus.WHO1, {}))

@@ -137,3 +137,15 @@ def test_counts_twice() -> None:
     counts(fleet, "h/0", frames, sent=1)
     counts(fleet, "h/1", frames)
     assert answered(fleet)[1]["sent"] == 1
+
+
+@pytest.mark.parametrize("said", [None, "7", True, -1, 1 << 63, 1 << 80])
+def test_numbers_go_on_from_what_workers_have_seen(said: object) -> None:
+    """A router that starts with its clock set back would else send what every client takes for a copy."""
+    fleet = DrivenCore()
+    seen = (STARTED_MS + 5000 << 20) + 3
+    fleet.join("h/0", fan_out=seen)
+    fleet.join("h/1", fan_out=said)
+    to_all(fleet)
+    messages = [frames for _, frames in fleet.to_workers if frames[0] == bus.ALL1]
+    assert [bus.decode_fan_out(frames).number for frames in messages] == [seen + 1] * 2

@@ -58,6 +58,15 @@ def launched(environ: dict[str, str]) -> Iterator[Started]:
         started.kill()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_fleet_that_is_still_starting_stops_too(launched: Started, number: signal.Signals):
+    wait_until(lambda: "starting 2 workers" in launched.log, "it starts")
+    launched.send(number)
+    assert launched.wait() == 0
+    assert "ready:" not in launched.log
+    assert "stopping\n" in launched.log
+
+
 def test_stop_ends_everything_and_tells_the_clients(environ: dict[str, str], launched: Started):
     assert run(environ, "wait-ready", "--timeout", "60").status == 0, launched.log
     with listening(environ, "alice") as listener:
