@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import zmq
@@ -48,6 +49,7 @@ class StandInRouter:
         self._socket.bind(f"ipc://{self.directory}/run/bus-0.sock")
         self.workers = {}
         self.ready, self.beats, self.said = {}, {}, []
+        self.heard = Counter()  # heartbeats
         self.epoch = Epoch(1, 0)
         self.owners = []
         self._numbers = 0
@@ -112,6 +114,7 @@ class StandInRouter:
                 self.ready[worker] = bus.decode_control(frames)
             elif frames[0] == bus.BEAT1:
                 self.beats[worker] = bus.decode_control(frames)
+                self.heard[worker] += 1
             else:
                 self.said.append((worker, frames))
 

@@ -309,6 +309,19 @@ def test_a_peer_that_ends_while_it_is_called(holders):
     os.unlink(taker.path)
 
 
+def test_a_link_that_fails_with_its_first_message(holders):
+    """A name that no message can carry: the kernel refuses it, and the clients come back."""
+    giver, _ = holders
+    giver.ownership.name = "x" * (4 << 20)
+    giver.hand_overs.give(giver.bound(1)[1], "h/1")
+    until(lambda: giver.returned)
+    assert idle(giver)
+    giver.ownership.name = "h/0"
+    giver.hand_overs.give(giver.returned[0], "h/1")
+    until(lambda: idle(giver))
+    assert giver.counters["handed_over"] == 1
+
+
 def test_no_descriptor_is_left_for_a_long_record(holders):
     giver, taker = holders
     giver.hand_overs.give(giver.bound(0)[1], "h/1")

@@ -555,15 +555,13 @@ def test_a_lost_link_brings_clients_back_and_they_are_given_again(worker):
         assert end.packet().body == b"x"
 
 
-def test_moved_is_said_again_when_a_link_was_lost(worker):
-    one, other = worker(A), worker(B)
-    tell(1, [one])
+def test_moved_is_said_again_when_a_link_was_lost(two):
+    """With the link goes what the other has not read."""
+    one, other = two
     with busy(other):
-        tell(2, [one, other])
+        tell(2, two)
         until(lambda: one.landing._told == (1, 2))
-        turns()
-        link = one.landing._hand_overs._links[B]
-        link._fail(None)
+        other.listener.links.pop().close()
     settled(one, other)
 
 

@@ -153,6 +153,8 @@ def test_a_drain_disconnects_nobody_and_loses_nothing(two):
 def test_a_worker_without_clients_answers_what_was_routed_to_it_before_it_goes(two):
     two.workers[A].send(signal.SIGTERM)
     two.until(lambda: (A, bus.encode_control(bus.BYE1, {"leaving": True})) in two.said)
+    heard = two.heard[A]
+    two.until(lambda: two.heard[A] > heard + 2)  # it waits for the ring without it
     numbers = [two.push((two.token_of(A).encode(), b"x"), to=A)[A] for _ in range(5)]
     two.ring([B], [A])
     for number in numbers:
