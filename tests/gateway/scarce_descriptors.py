@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket
+import sys
 
 from gateway.acceptors import Acceptor
 from tests.gateway.parts import Parts, descriptors, turns, until
@@ -69,6 +70,8 @@ def main() -> None:
         "internal_errors": counters["internal_errors"],
         "warnings": log.lines,
     }))  # fmt: skip
+    parts.directory.cleanup()
+    sys.stdout.flush()
     os._exit(0)
 
 

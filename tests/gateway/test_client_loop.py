@@ -703,6 +703,19 @@ def test_the_clock_runs_by_itself(served):
     assert ticks == [one.loop.wheel.tick]
 
 
+def test_what_was_sent_while_this_process_was_held_up_counts(served):
+    """SIGSTOP and SIGCONT, a machine that was suspended: the clients did say something in time."""
+    one, recorder = served()
+    one.loop.wheel.tick -= AHEAD + 50  # the clock is 50 seconds ahead when it is looked at next
+    pairs = [one.connect(seconds=3) for _ in range(300)]
+    silent = one.connect(seconds=3)[1]
+    for end, _ in pairs:
+        end.send(PING)
+    one.loop._tick()
+    assert recorder.expiries == [silent]
+    assert len(recorder.events) == 300
+
+
 def test_soon_and_later(served):
     one, _ = served()
     one.expect_internal_errors = True
