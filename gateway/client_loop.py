@@ -60,6 +60,7 @@ class ClientLoop:
     def __init__(self, settings: Settings, stream_limits: StreamLimits, counters: dict[str, int]) -> None:
         self.table = ConnectionTable()
         self.wheel = TimerWheel(int(time.monotonic()))
+        self._lost = 0  # seconds of the clock that the wheel leaves out
         self.counters = counters
         self.application: Application
         self._settings = settings
@@ -368,7 +369,11 @@ class ClientLoop:
     # --- time
 
     def _tick(self) -> None:
-        tick = int(time.monotonic())
+        tick = int(time.monotonic()) - self._lost
+        if tick > self.wheel.tick + 1:
+            # held up (SIGSTOP, a suspended machine): nobody could be heard meanwhile, so that time does not count
+            self._lost += tick - self.wheel.tick - 1
+            tick = self.wheel.tick + 1
         if tick > self.wheel.tick:
             self.advance(tick)
 
