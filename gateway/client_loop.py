@@ -57,6 +57,10 @@ class Application(Protocol):
 class ClientLoop:
     """Reads, writes and closes; keeps deadlines, rates and bounds. `gateway.acceptors` brings connections in."""
 
+    #: The system calls on clients' sockets that other modules make too; a simulation puts its own here.
+    send_bytes: Callable[[int, bytes], int] = staticmethod(os.write)
+    close_descriptor: Callable[[int], None] = staticmethod(os.close)
+
     def __init__(self, settings: Settings, stream_limits: StreamLimits, counters: dict[str, int]) -> None:
         self.table = ConnectionTable()
         self.wheel = TimerWheel(int(time.monotonic()))

@@ -1,6 +1,5 @@
 """Delivering pushes: a batch from the bus in, one outcome byte per push out."""
 
-import os
 from collections.abc import Container
 
 import ujson
@@ -63,7 +62,7 @@ class Deliveries:
         """
         outcomes = bytearray()
         add = outcomes.append
-        by_token, write, write_rest = self._clients.table.by_token, os.write, self._clients.write_rest
+        by_token, write, write_rest = self._clients.table.by_token, self._clients.send_bytes, self._clients.write_rest
         entries = ENTRY.iter_unpack(batch.entries)
         data, start = batch.data, 0
         for segment in batch.segments:

@@ -4,7 +4,6 @@ Numbers grow per router. Each record carries the last number it has seen, so a c
 fan-out gets it exactly once: its new worker sends what is missing and skips what is not.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,7 +119,7 @@ class FanOuts:
 
         Flat, with the write in it: a copy may cost 1.3 times what the kernel takes (`make bench`, all).
         """
-        number, encoded, write, bound = running.fan_out.number, running.encoded, os.write, State.BOUND
+        number, encoded, write, bound = running.fan_out.number, running.encoded, self._clients.send_bytes, State.BOUND
         sent = 0
         for connection in records:
             if connection is None or connection.state != bound or connection.fan_out_seen >= number:

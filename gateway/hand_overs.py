@@ -135,7 +135,7 @@ class HandOvers:
         for index, connection in enumerate(given):
             if index not in refused:
                 self._not_away(connection)
-                os.close(connection.fd)
+                self._clients.close_descriptor(connection.fd)
                 connection.fd = -1
         self._clients.counters["handed_over"] += len(given) - len(refused)
         self._come_back([given[index] for index in sorted(refused)])

@@ -1,6 +1,5 @@
 """Landing and moving: every client comes to the owner of its token, now and after each change of the ring."""
 
-import os
 import random
 import time
 from collections.abc import Callable
@@ -29,6 +28,14 @@ _BREATH_S, _RETRY_S = 0.002, 0.02
 Late = Callable[[list[tuple[HeldPush, int]]], None]
 
 
+#: Chance that nobody can foresee, since tokens are made of it.
+_CHANCE = random.SystemRandom()
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Landing:
     """Binds clients here or gives them to their owner; moves them when the ring changes; empties a leaving worker."""
 
@@ -43,6 +50,8 @@ class Landing:
         *,
         timeout_s: int,
         retry_after_ms: int,
+        unix_ms: Callable[[], int] = _unix_ms,
+        chance: random.Random = _CHANCE,
     ) -> None:
         self._clients = clients
         self._ownership = ownership
@@ -51,6 +60,8 @@ class Landing:
         self._deliveries = deliveries
         self._fan_outs = fan_outs
         self._timeout_s = timeout_s
+        self._unix_ms = unix_ms
+        self._chance = chance
         self._retry_after_ms = retry_after_ms
         self._hand_overs = HandOvers(clients, ownership, self)
         self._hand_overs.moved = self._moved
@@ -73,7 +84,7 @@ class Landing:
 
     def bind(self, connection: Connection, action: Bind) -> None:
         """A client has said its token, or wants one."""
-        self._last_binding = max(int(time.time() * 1000), self._last_binding + 1)
+        self._last_binding = max(self._unix_ms(), self._last_binding + 1)
         connection.binding = self._last_binding
         connection.state = State.BINDING
         connection.pending = Pending(action.token or b"", action.message_id, action.asked)
@@ -97,7 +108,7 @@ class Landing:
     def _new_token(self) -> bytes:
         """128 random bits in hex, drawn until this worker owns them (any owner does if it leaves or owns no slot)."""
         while True:
-            token = os.urandom(16).hex().encode()
+            token = self._chance.randbytes(16).hex().encode()
             if self.leaving or not self._ownership.share:
                 return token
             if self._ownership.owner(token) == self._ownership.name:
@@ -254,7 +265,7 @@ class Landing:
         elif connection.state == State.OPEN and self.leaving:
             others = [worker for worker in self._ownership.live if worker != self._ownership.name]
             if others:
-                self._hand_overs.give(connection, random.choice(others))
+                self._hand_overs.give(connection, self._chance.choice(others))
 
     def _say_moved(self) -> None:
         if self._scan_at is not None or self._told == self._ownership.epoch:
@@ -328,7 +339,7 @@ class Landing:
         """Tell every client to come back later, each at its own time, and close."""
         for connection in list(self._clients.table.by_fd):
             if connection is not None and connection.state != State.CLOSING:
-                words = self._encoder.last_words(connection, reason, random.randint(0, self._retry_after_ms))
+                words = self._encoder.last_words(connection, reason, self._chance.randint(0, self._retry_after_ms))
                 self._clients.close(connection, reason, words)
 
     def stop(self) -> None:

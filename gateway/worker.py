@@ -32,7 +32,7 @@ from gateway.peers import PeerListener
 from gateway.sessions import SessionLimits, SessionRules
 from gateway.streams import StreamLimits
 from shared.errors import SettingsError
-from shared.places import bus_endpoint, hand_over_path, worker_name
+from shared.places import hand_over_path, router_endpoints, worker_name
 from shared.reasons import CloseReason
 from shared.settings import Settings, is_loopback, split
 from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr
@@ -105,7 +105,7 @@ class Worker:
         path = hand_over_path(settings, index)
         self._peers = PeerListener(path, self._landing.receive, self._landing.lost)
         self._bus = BusLink(
-            settings.bus_connect or bus_endpoint(settings),
+            router_endpoints(settings)[0],
             self.name.encode(),
             self._clients.guarded,
             self._counters,

@@ -15,20 +15,29 @@ from shared.errors import BusError
 from shared.rings import Epoch
 
 # worker -> router
-READY1 = b"READY1"  # JSON: worker, incarnation, pid, hand_over, leaving, version, fan_out (the last seen)
-BEAT1 = b"BEAT1"  # JSON: the worker's figures, once a second
+READY1 = b"READY1"  # JSON: who the worker is, the ring that it follows, which routers it hears
+BEAT1 = b"BEAT1"  # JSON: the worker's figures, once a second, its epoch, and which routers it hears
 BYE1 = b"BYE1"  # JSON: this worker leaves the ring, or (gone: true) has given all its clients away
+NEWS1 = b"NEWS1"  # JSON as in RING1: a greater ring than this router has told, heard from another router
 OUTCOMES1 = b"OUTCOMES1"  # batch u64 · one byte per push, in the batch's order
 LATE1 = b"LATE1"  # batch u64 · (u32 index, u8 outcome)...: pushes answered HELD before
 COUNTS1 = b"COUNTS1"  # fan-out u64 · JSON: what became of a push to all
 REPLY1 = b"REPLY1"  # call u64 · JSON
+CLAIM1 = b"CLAIM1"  # number u64 · JSON {"claims": [[token, binding, bound_by], ...]}: clients held for other owners
+UNCLAIM1 = b"UNCLAIM1"  # JSON {"claims": [[token, binding, bound_by], ...]}: held here no longer
 # router -> worker
 PUSHES1 = b"PUSHES1"  # header · segments · index · data
 ALL1 = b"ALL1"  # header · one segment · payload
-RING1 = b"RING1"  # JSON: epoch, live, leaving; also the fence behind the older ring's last push
+RING1 = b"RING1"  # JSON: epoch, live, leaving; also this router's fence behind the older ring's last push
 CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
 WHO1 = b"WHO1"  # say READY1 again
+ALIVE1 = b"ALIVE1"  # JSON {"router": place in the list}: this router lives; once a heartbeat
+CLAIMED1 = b"CLAIMED1"  # number u64 · JSON {}: the claims of that CLAIM1 are in force here
+TAKEN1 = b"TAKEN1"  # JSON {"claims": [[token, binding, bound_by], ...]}: another worker has these tokens
+FREED1 = b"FREED1"  # JSON {"claims": [[token, binding, bound_by], ...]}: those of TAKEN1 that it has no longer
 
+#: In OUTCOMES1 and LATE1: not delivered, its token has gone to another worker; the router routes it again.
+STALE = 254
 #: In OUTCOMES1: not known yet, LATE1 follows.
 HELD = 255
 
@@ -184,6 +193,28 @@ def decode_numbered(frames: Sequence[bytes]) -> tuple[int, dict[str, Any]]:
         raise BusError(f"malformed numbered message: {error}") from None
 
 
+class Claim(NamedTuple):
+    """A token whose client is bound on a worker that does not own it. `(binding, bound_by)`: the greater wins."""
+
+    token: bytes
+    binding: int
+    bound_by: str
+
+
+def encode_claims(kind: bytes, claims: Sequence[Claim], number: int | None = None) -> list[bytes]:
+    """CLAIM1 (with its number), UNCLAIM1, TAKEN1 or FREED1."""
+    body = {"claims": [[claim.token.decode(), claim.binding, claim.bound_by] for claim in claims]}
+    return encode_control(kind, body) if number is None else encode_numbered(kind, number, body)
+
+
+def decode_claims(body: dict[str, Any]) -> list[Claim]:
+    """The claims in the JSON object of such a message. Raises BusError."""
+    try:
+        return [Claim(str(token).encode(), int(binding), str(by)) for token, binding, by, *_ in body["claims"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BusError(f"malformed claims: {error}") from None
+
+
 class RingNews(NamedTuple):
     """A decoded RING1. `live` owns slots; `leaving` still hands its clients over; both map worker to socket path."""
 
@@ -192,16 +223,25 @@ class RingNews(NamedTuple):
     leaving: dict[str, str]
 
 
-def encode_ring(news: RingNews) -> list[bytes]:
-    """RING1."""
-    return encode_control(RING1, {"epoch": list(news.epoch), "live": news.live, "leaving": news.leaving})
+def ring_fields(news: RingNews) -> dict[str, Any]:
+    """A ring as JSON object."""
+    return {"epoch": list(news.epoch), "live": news.live, "leaving": news.leaving}
 
 
-def decode_ring(frames: Sequence[bytes]) -> RingNews:
-    """A RING1. Raises BusError."""
-    body = decode_control(frames)
+def ring_from_fields(body: dict[str, Any]) -> RingNews:
+    """A ring out of its JSON object. Raises BusError."""
     try:
         started, counter = body["epoch"]
         return RingNews(Epoch(int(started), int(counter)), dict(body["live"]), dict(body["leaving"]))
     except (KeyError, TypeError, ValueError) as error:
         raise BusError(f"malformed RING1: {error}") from None
+
+
+def encode_ring(news: RingNews, kind: bytes = RING1) -> list[bytes]:
+    """RING1, or NEWS1."""
+    return encode_control(kind, ring_fields(news))
+
+
+def decode_ring(frames: Sequence[bytes]) -> RingNews:
+    """A RING1 or NEWS1. Raises BusError."""
+    return ring_from_fields(decode_control(frames))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shared.errors import SettingsError
-from shared.settings import Settings
+from shared.settings import Settings, split
 
 #: sockaddr_un holds 108 bytes with the closing NUL.
 _PATH_MAX_BYTES = 107
@@ -14,20 +14,39 @@ def run_dir(settings: Settings) -> Path:
     return Path(settings.data_dir).absolute() / "run"
 
 
-def bus_path(settings: Settings) -> Path:
-    """The router's bus socket."""
-    return _short(run_dir(settings) / "bus-0.sock")
+def bus_path(settings: Settings, router: int = 0) -> Path:
+    """Bus socket of this host's router number `router`."""
+    return _short(run_dir(settings) / f"bus-{router}.sock")
 
 
-def bus_endpoint(settings: Settings) -> str:
-    """ZeroMQ endpoint that the router binds for workers."""
-    return f"ipc://{bus_path(settings)}"
+def bus_endpoint(settings: Settings, router: int = 0) -> str:
+    """ZeroMQ endpoint that a router of this host binds for workers of this host."""
+    return f"ipc://{bus_path(settings, router)}"
 
 
-def sender_endpoint(settings: Settings) -> str:
-    """ZeroMQ endpoint that the router binds for senders."""
-    host = settings.senders_listen_on
-    return f"tcp://[{host}]:{settings.sender_port}" if ":" in host else f"tcp://{host}:{settings.sender_port}"
+def bus_tcp_endpoint(settings: Settings, router: int = 0) -> str | None:
+    """ZeroMQ endpoint that a router of this host binds for workers of other hosts; None: it takes none."""
+    return _tcp(settings.bus_listens_on, settings.bus_port + router) if settings.bus_port else None
+
+
+def router_endpoints(settings: Settings) -> list[str]:
+    """Bus endpoints of the routers of all hosts, in the order in which they decide."""
+    return split(settings.router_list) or [bus_endpoint(settings, router) for router in range(settings.routers)]
+
+
+def router_position(settings: Settings, router: int) -> int:
+    """Place of this host's router number `router` among all; those that the list does not name come by number."""
+    own = {bus_endpoint(settings, router), bus_tcp_endpoint(settings, router)}
+    return next((place for place, endpoint in enumerate(router_endpoints(settings)) if endpoint in own), router)
+
+
+def sender_endpoint(settings: Settings, router: int = 0) -> str:
+    """ZeroMQ endpoint that a router of this host binds for senders."""
+    return _tcp(settings.senders_listen_on, settings.sender_port + router)
+
+
+def _tcp(host: str, port: int) -> str:
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def hand_over_path(settings: Settings, index: int) -> Path:
@@ -40,9 +59,24 @@ def nginx_path(settings: Settings, index: int) -> Path:
     return _short(Path(settings.data_dir).absolute() / "nginx" / f"{index}.sock")
 
 
+def pid_path(settings: Settings, index: int) -> Path:
+    """Locked by the guardian of worker `index` and by the worker while either lives."""
+    return run_dir(settings) / f"gateway-{index}.pid"
+
+
+def listener_path(settings: Settings, index: int) -> Path:
+    """Where worker `index`, starting anew, gets the listeners that another has kept for it."""
+    return _short(run_dir(settings) / "hand-over" / f"listener-{index}.sock")
+
+
 def worker_name(settings: Settings, index: int) -> str:
     """`host/index`."""
     return f"{settings.host_name}/{index}"
+
+
+def host_of(worker: str) -> str:
+    """The host in a worker's name."""
+    return worker.rpartition("/")[0]
 
 
 def _short(path: Path) -> Path:

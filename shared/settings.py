@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from shared.errors import SettingsError
+from shared.keys import is_key
 
 PREFIX = "PUSH_"
 CONFIG_KEY = "PUSH_CONFIG"
@@ -40,7 +41,14 @@ class Settings:
     sender_host: str = _text("", "address of the sender endpoint; empty: host")
     api_port: int = _whole(8080, "TCP port of the HTTP status service", 1, 65535)
     workers: int = _whole(2, "gateway workers on this host", 1, 1024)
-    bus_connect: str = _text("", "ZeroMQ endpoint workers connect to; empty: the router's own, below data_dir")
+    routers: int = _whole(1, "routers on this host; router i takes senders on sender_port + i", 0, 64)
+    router_list: str = _text(
+        "",
+        "bus endpoints of the routers of all hosts (ipc://PATH or tcp://ADDRESS:PORT), in the order in which they"
+        " decide, comma-separated; empty: those of this host",
+    )
+    bus_port: int = _whole(0, "TCP port on which router i (this + i) takes workers of other hosts; 0: none", 0, 65535)
+    bus_host: str = _text("", "address of that port; empty: host")
     log_level: str = _text("INFO", "least level that is logged", ("DEBUG", "INFO", "WARNING", "ERROR"))
     # clients: limits
     body_limit_bytes: int = _whole(1 << 20, "largest packet body or message, also inflated", 1024, 1 << 28)
@@ -95,10 +103,16 @@ class Settings:
     curve_server_key_file: str = _text("", "this router's CURVE key pair (pushctl keygen makes one)")
     curve_permitted_file: str = _text("", "JSON {public key: [scopes]} of peers that may connect")
     status_key_file: str = _text("", "CURVE key pair that status service and wait-ready show to the router")
+    worker_key_file: str = _text("", "CURVE key pair that workers show to routers of other hosts (scope worker)")
+    bus_server_key: str = _text("", "public CURVE key of those routers; empty: that of curve_server_key_file")
 
     @property
     def senders_listen_on(self) -> str:
         return self.sender_host or self.host
+
+    @property
+    def bus_listens_on(self) -> str:
+        return self.bus_host or self.host
 
 
 _FIELDS: dict[str, Field[Any]] = {entry.name: entry for entry in fields(Settings)}
@@ -183,16 +197,36 @@ def _check_together(settings: Settings) -> None:
             "worker_timeout_ms",
             f"{settings.worker_timeout_ms} is less than two heartbeats of {settings.worker_heartbeat_ms}",
         )
-    if len({settings.client_port, settings.sender_port, settings.api_port}) < 3:
-        raise SettingsError("client_port", "client_port, sender_port and api_port must differ")
+    _check_ports(settings)
     if settings.auth_required and not settings.auth_keys_file:
         raise SettingsError("auth_required", "needs auth_keys_file")
-    _check_bus_connect(settings.bus_connect)
+    for endpoint in split(settings.router_list):
+        _check_bus_endpoint(settings, endpoint)
+    if settings.bus_host:
+        _check_address("bus_host", settings.bus_host)
+    if settings.bus_server_key and not is_key(settings.bus_server_key):
+        raise SettingsError("bus_server_key", "is not a key of 40 Z85 characters")
     for network in split(settings.trusted_proxies):
         try:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise SettingsError("trusted_proxies", str(error)) from None
+
+
+def _check_ports(settings: Settings) -> None:
+    """Each port of the fleet is its own; router i has `sender_port + i` and `bus_port + i`."""
+    routers = range(settings.routers)
+    ports = [
+        settings.client_port,
+        settings.api_port,
+        settings.sender_port,
+        *(settings.sender_port + i for i in routers),
+    ]
+    ports = ports[:2] + sorted(set(ports[2:])) + [settings.bus_port + i for i in routers if settings.bus_port]
+    if len(set(ports)) < len(ports):
+        raise SettingsError("client_port", "client_port, sender_port, bus_port and api_port must differ")
+    if max(ports) > 65_535:
+        raise SettingsError("routers", f"port {max(ports)} of the last router exceeds 65535")
 
 
 def _check_address(key: str, address: str) -> None:
@@ -204,17 +238,17 @@ def _check_address(key: str, address: str) -> None:
         raise SettingsError(key, f"{address[:64]!r} is not an IP address") from None
 
 
-def _check_bus_connect(endpoint: str) -> None:
-    """The workers' side of the bus has no CURVE keys yet, so it stays on this machine."""
-    if not endpoint or endpoint.startswith("ipc://"):
+def _check_bus_endpoint(settings: Settings, endpoint: str) -> None:
+    """One of `router_list`. What crosses a network needs CURVE keys."""
+    if endpoint.startswith("ipc://"):
         return
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not endpoint.startswith("tcp://") or not port.isdecimal():
-        raise SettingsError("bus_connect", f"{endpoint[:64]!r} is neither ipc://PATH nor tcp://ADDRESS:PORT")
-    _check_address("bus_connect", host)
-    if not is_loopback(host):
-        raise SettingsError("bus_connect", f"{host} is not loopback, and the bus has no CURVE keys yet")
+        raise SettingsError("router_list", f"{endpoint[:64]!r} is neither ipc://PATH nor tcp://ADDRESS:PORT")
+    _check_address("router_list", host)
+    if not is_loopback(host) and not settings.worker_key_file:
+        raise SettingsError("router_list", f"{host} is not loopback: workers need worker_key_file to go there")
 
 
 def split(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A proxy on the bus that counts: workers connect to it (bus_connect), and it to the router, as each of them."""
+"""A proxy on the bus that counts: workers connect to it (router_list), and it to the router, as each of them."""
 
 import threading
 from collections import Counter

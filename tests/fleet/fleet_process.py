@@ -34,7 +34,7 @@ _ENTRIES = {
 class Fleet:
     """Processes, ports and data directory of one fleet.
 
-    `settings` override defaults by keyword: `Fleet(workers=8, hello_timeout_s=1)`. With `bus_connect=...` the
+    `settings` override defaults by keyword: `Fleet(workers=8, hello_timeout_s=1)`. With `router_list=...` the
     workers talk to a proxy of the test. Use as a context manager, or call start() and stop().
     """
 

@@ -205,10 +205,10 @@ def test_sender_endpoint_for_everybody_needs_keys(never_started: Fleet, variable
         ("somewhere", "neither"),
     ],
 )
-def test_bus_stays_on_this_machine(never_started: Fleet, process: str, endpoint: str, reason: str) -> None:
-    """It has no keys yet."""
-    line = refusal(process, never_started.environ | {"PUSH_BUS_CONNECT": endpoint})
-    assert line.startswith("bus_connect: ")
+def test_bus_needs_keys_beyond_this_machine(never_started: Fleet, process: str, endpoint: str, reason: str) -> None:
+    """Without worker_key_file."""
+    line = refusal(process, never_started.environ | {"PUSH_ROUTER_LIST": endpoint})
+    assert line.startswith("router_list: ")
     assert reason in line
 
 

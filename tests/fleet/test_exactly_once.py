@@ -88,7 +88,7 @@ class Load:
 def test_exactly_once(folder: Path, workers: int) -> None:
     load = Load(f"exactly once, {workers} workers")
     endpoint = f"ipc://{folder}/bus"
-    fleet = Fleet(workers=workers, bus_connect=endpoint)
+    fleet = Fleet(workers=workers, router_list=endpoint)
     with BusProxy(endpoint, places.bus_endpoint(fleet.settings)) as proxy, fleet:
         started = time.monotonic()
         with CrowdProcesses(fleet.client_port, CLIENTS, PROCESSES, folder) as crowd:
