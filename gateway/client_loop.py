@@ -16,6 +16,7 @@ import gevent
 
 from gateway.closing import count_close, log_close
 from gateway.connections import Connection, State
+from gateway.ledgers import READING, WRITING, Ledger, for_one_process
 from gateway.streams import Event, StreamLimits, next_event
 from gateway.tables import ConnectionTable
 from gateway.timer_wheel import TimerWheel
@@ -61,8 +62,13 @@ class ClientLoop:
     send_bytes: Callable[[int, bytes], int] = staticmethod(os.write)
     close_descriptor: Callable[[int], None] = staticmethod(os.close)
 
-    def __init__(self, settings: Settings, stream_limits: StreamLimits, counters: dict[str, int]) -> None:
-        self.table = ConnectionTable()
+    def __init__(
+        self, settings: Settings, stream_limits: StreamLimits, counters: dict[str, int], ledger: Ledger | None = None
+    ) -> None:
+        #: What a new worker finds when this one dies.
+        self.ledger = ledger or for_one_process()
+        self.table = ConnectionTable(self.ledger.note)
+        self._words = self.ledger.words
         self.wheel = TimerWheel(int(time.monotonic()))
         self._lost = 0  # seconds of the clock that the wheel leaves out
         self.counters = counters
@@ -120,8 +126,17 @@ class ClientLoop:
 
     # --- holding
 
-    def adopt(self, connection: Connection, seconds: int) -> None:
-        """Take charge of a connection (accepted or handed over) with `seconds` to its deadline."""
+    def adopt(self, connection: Connection, seconds: int, connection_id: int = 0) -> None:
+        """Take charge of a connection with `seconds` to its deadline: accepted, or (with its id) handed over."""
+        self.ledger.enter(connection, connection_id)
+        self._watch(connection, seconds)
+
+    def adopt_again(self, connection: Connection, seconds: int) -> None:
+        """The same for one that is in the ledger already: it came back, or its worker died."""
+        self.ledger.came_back(connection)
+        self._watch(connection, seconds)
+
+    def _watch(self, connection: Connection, seconds: int) -> None:
         self.table.add(connection)
         mask = 0 if connection.paused else _IN
         self._epoll.register(connection.fd, mask | _OUT if connection.output else mask)
@@ -137,15 +152,17 @@ class ClientLoop:
     # --- reading
 
     def _serve_ready(self) -> None:
-        by_fd = self.table.by_fd
+        by_fd, words = self.table.by_fd, self._words
         for fd, mask in self._epoll.poll(0, _EVENTS_PER_TURN):
             connection = by_fd[fd]
             if connection is None:
                 continue  # closed by an earlier event of this turn
+            words[READING] = fd
             try:
                 self._serve(connection, mask)
             except Exception:
                 self._fail(connection)
+        words[READING] = -1
 
     def _fail(self, connection: Connection) -> None:
         """A bug of ours costs this connection, unless it has been given away already."""
@@ -176,6 +193,7 @@ class ClientLoop:
             self.destroy(connection, CloseReason.PEER_CLOSED)
         elif connection.state == State.BINDING:
             connection.input = (connection.input or bytearray()) + data
+            self.ledger.mark(connection)
             self.pause(connection)
         elif connection.state != State.CLOSING:
             self._count_input(connection, len(data))
@@ -227,6 +245,8 @@ class ClientLoop:
             connection.input = bytearray(buffer[offset:])
         if connection.fd < 0 or connection.state == State.CLOSING:
             return
+        if self.table.by_fd[connection.fd] is connection:
+            self.ledger.note_if_changed(connection)
         if offset:
             self.wheel.schedule(connection, self.wheel.tick + self.application.deadline(connection))
         # in BINDING it may be given away already; then it is for its next holder to slow it down
@@ -252,6 +272,8 @@ class ClientLoop:
             self._epoll.modify(connection.fd, _IN | _OUT if connection.output else _IN)
         if connection.input:
             self.process(connection)
+        elif connection.fd >= 0:
+            self.ledger.mark(connection)
 
     # --- writing
 
@@ -265,16 +287,21 @@ class ClientLoop:
 
     def write_rest(self, connection: Connection, data: bytes, sent: int) -> int:
         """The same for data of which the kernel has taken `sent` bytes, on a connection without an out-buffer."""
+        self._words[WRITING] = connection.fd
         try:
             sent += os.write(connection.fd, data[sent:] if sent else data)
         except BlockingIOError:
             pass
         except OSError:
+            self._words[WRITING] = -1
             self.destroy(connection, CloseReason.IO_ERROR)
             return Outcome.OFFLINE
         if sent == len(data):
+            self._words[WRITING] = -1
             return Outcome.SENT
         connection.output = bytearray(data[sent:])
+        self.ledger.mark(connection)
+        self._words[WRITING] = -1
         self._epoll.modify(connection.fd, _OUT if connection.paused else _IN | _OUT)
         return Outcome.BUFFERED
 
@@ -311,6 +338,7 @@ class ClientLoop:
             self._overloaded.discard(connection)
         if not output:
             connection.output = None
+            self.ledger.mark(connection)
             if connection.state == State.CLOSING:
                 self._shut_down(connection)
             else:
@@ -346,12 +374,14 @@ class ClientLoop:
         self.let_go(connection)
         connection.fd = -1
         connection.output = connection.input = None
+        self.ledger.leave(fd)
         os.close(fd)
 
     def _end(self, connection: Connection, reason: CloseReason, detail: str) -> None:
         if connection.state == State.CLOSING:
             return
         connection.state = State.CLOSING
+        self.ledger.closing(connection.fd)
         connection.input = connection.partial = None
         self.table.release(connection)
         count_close(self.counters, reason)
@@ -373,6 +403,7 @@ class ClientLoop:
     # --- time
 
     def _tick(self) -> None:
+        self.ledger.beat()
         tick = int(time.monotonic()) - self._lost
         if tick > self.wheel.tick + 1:
             # held up (SIGSTOP, a suspended machine): nobody could be heard meanwhile, so that time does not count

@@ -90,6 +90,7 @@ class Connection:
         "address",
         "beat",
         "binding",
+        "bound_by",
         "deadline",
         "extra",
         "fan_out_seen",
@@ -127,6 +128,7 @@ class Connection:
         self.uid: str | None = None
         self.pending: Pending | None = None  # in BINDING: what was asked for
         self.binding = 0  # ms clock of the binding, made greater than any binding seen before
+        self.bound_by = ""  # the worker that made the binding: of two equal ones the greater name wins
         self.login: Login | None = None
         self.proxied = 0  # may a PROXY header come first? PROXY_DONE and so on in gateway.streams
         self.window_bits = 0  # of permessage-deflate; 0: not negotiated
@@ -156,6 +158,7 @@ _PLAIN_FIELDS: dict[str, type] = {
     "token": bytes,
     "uid": str,
     "binding": int,
+    "bound_by": str,
     "proxied": int,
     "window_bits": int,
     "beat": int,

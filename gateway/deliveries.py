@@ -9,6 +9,7 @@ from gateway.connections import SPECIAL, Connection, Granted, Protocol
 from gateway.encoders import Encoder
 from gateway.frames import FIN, Opcode, frame_header
 from gateway.held_pushes import HeldPush, HeldPushes
+from gateway.ledgers import WRITING
 from gateway.ownership import Ownership
 from gateway.text_messages import Style, text_prefix
 from shared.bus import ENTRY, HELD, REPEATABLE, Batch, Segment
@@ -64,6 +65,7 @@ class Deliveries:
         add = outcomes.append
         by_token, write, write_rest = self._clients.table.by_token, self._clients.send_bytes, self._clients.write_rest
         entries = ENTRY.iter_unpack(batch.entries)
+        words = self._clients.ledger.words
         data, start = batch.data, 0
         for segment in batch.segments:
             plain = segment.signal == Signal.PUSH and not segment.sub_signal and not segment.flags & REPEATABLE
@@ -82,11 +84,13 @@ class Deliveries:
                 if frame is None:
                     add(self.deliver(connection, segment, position, payload))
                     continue
+                words[WRITING] = connection.fd
                 try:
                     taken = write(connection.fd, frame)
                 except OSError:
                     taken = 0
                 add(0 if taken == len(frame) else write_rest(connection, frame, taken))  # Outcome.SENT
+        words[WRITING] = -1
         return outcomes
 
     def _plain_frame(self, connection: Connection, payload: bytes) -> bytes | None:
@@ -146,6 +150,7 @@ class Deliveries:
             if connection.unacknowledged is None:
                 connection.unacknowledged = set()
             connection.unacknowledged.add(message_id)
+            self._clients.ledger.note_window(connection)
         return outcome
 
     def _next_message_id(self, connection: Connection) -> int:

@@ -12,6 +12,7 @@ from gateway.client_loop import ClientLoop
 from gateway.connections import SPECIAL, Connection, Granted, Protocol, State
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
+from gateway.ledgers import WRITING
 from shared.bus import REPEATABLE, FanOut
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
@@ -120,7 +121,7 @@ class FanOuts:
         Flat, with the write in it: a copy may cost 1.3 times what the kernel takes (`make bench`, all).
         """
         number, encoded, write, bound = running.fan_out.number, running.encoded, self._clients.send_bytes, State.BOUND
-        sent = 0
+        sent, words = 0, self._clients.ledger.words
         for connection in records:
             if connection is None or connection.state != bound or connection.fan_out_seen >= number:
                 continue
@@ -130,6 +131,7 @@ class FanOuts:
                 self._clients.guarded(self._deliver, running, connection)
                 continue
             connection.fan_out_seen = number
+            words[WRITING] = connection.fd
             try:
                 taken = write(connection.fd, data)
             except OSError:
@@ -138,6 +140,7 @@ class FanOuts:
                 sent += 1
             else:
                 self._count(running, self._clients.write_rest(connection, data, taken))
+        words[WRITING] = -1
         running.counts["matched"] += sent
         running.counts["sent"] += sent
 

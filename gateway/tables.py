@@ -1,5 +1,7 @@
 """The table of this worker's connections: by descriptor and by token."""
 
+from collections.abc import Callable
+
 from gateway.connections import Connection, Protocol, State
 
 #: Names under which FIND1 and the figures show a protocol.
@@ -17,7 +19,9 @@ PROTOCOL_NAMES = {
 class ConnectionTable:
     """Records by descriptor (a list) and, once bound, by token (one dict: measured cheaper than one per slot)."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Connection], None] = lambda connection: None) -> None:
+        """`note(connection)`: write down for a successor to whom a connection has been bound."""
+        self._note = note
         self.by_fd: list[Connection | None] = [None] * 1024
         self.by_token: dict[bytes, Connection] = {}
         self.count = 0
@@ -43,9 +47,12 @@ class ConnectionTable:
 
     def bind(self, connection: Connection, token: bytes) -> None:
         """Make `connection` the one of `token`; the caller has dealt with an older one."""
+        news = connection.token != token or connection.state != State.BOUND
         connection.token = token
         connection.state = State.BOUND
         self.by_token[token] = connection
+        if news:
+            self._note(connection)
         self._bound[connection.protocol] += 1
 
     def release(self, connection: Connection) -> None:

@@ -32,6 +32,7 @@ SHELLS = ROOTS | {
     "gateway.guardian",
     "gateway.hand_overs",
     "gateway.landing",
+    "gateway.ledgers",
     "gateway.listeners",
     "gateway.peers",
     "gateway.port_locks",

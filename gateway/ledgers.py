@@ -1,0 +1,300 @@
+"""The ledger: a slot for each descriptor, in memory that outlives the worker.
+
+A worker that starts again finds in it which descriptors are clients' sockets, what it must know of each to go on, and
+which it cannot go on with, because the dead worker was in the middle of something: the marks. A mark is set before the
+system call that it covers. One connection at a time is read and one written: for those two words are enough.
+
+| bytes | header |
+|---|---|
+| 0-7 | magic |
+| 8-27 | u32 each, native: offset of the first slot, bytes of a slot, slots, bytes of a block, blocks |
+| 64-71 | i32 each: descriptor that is being read, written; -1: none |
+| 72-79 | u64: the worker's loop turned at this time, monotonic ms |
+| 80-83 | u32: bytes of the worker's own facts; they begin at 96 |
+
+| bytes | slot |
+|---|---|
+| 0 | Kind |
+| 1 | marks |
+| 2-3 | u16: bytes of the facts (`gateway.facts`); 0: none, or not whole |
+| 4-5 | u16: index of the worker that it is passing to, or whose listener it is |
+| 6-7 | u16: number of the block that has the facts, from 1; 0: they are in the slot, from byte 32 on |
+| 8-15 | u64: id of the connection, the same wherever it moves |
+| 16-23 | u64: unacknowledged among the last 64 message ids |
+| 24-25 | u16: last message id |
+| 26-31 | u48: a digest of what may change, so that only changes are written |
+"""
+
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import msgpack
+
+from gateway.connections import Connection, State
+from gateway.facts import encode_facts, window_of
+
+MAGIC = b"PGLEDGR1"
+FIRST, SLOT_BYTES, BLOCK_BYTES, BLOCKS = 4096, 256, 4096, 4096
+FACTS_AT = 32
+FACTS_MAX = SLOT_BYTES - FACTS_AT
+READING, WRITING = 0, 1  # of Ledger.words
+_HEADER = struct.Struct("8s5I")
+_SLOT = struct.Struct("BBHHHQ")
+_WINDOW = struct.Struct("QH")
+_WORDS_AT, _BEAT_AT, _OWN_AT, _OWN_FACTS_AT = 64, 72, 80, 96
+_OWN_MAX = FIRST - _OWN_FACTS_AT
+
+
+class Kind(IntEnum):
+    """What a descriptor is. The guardian closes everything that is nothing here."""
+
+    NOTHING = 0
+    CLIENT = 1
+    CLOSING = 2  # has had its last words
+    PASSING = 3  # given to another worker, which has not confirmed it
+    LISTENER = 4  # kept for a worker that has left
+
+
+class Mark:
+    """Why a client cannot be gone on with. Bits."""
+
+    INPUT = 1  # read, and not yet done with; unfinished messages too
+    OUTPUT = 2  # bytes accepted that the kernel has not taken, or the middle of a frame
+    OWED = 4  # it awaits an answer
+    UNKEPT = 8  # its facts are too long
+
+
+class Entry(NamedTuple):
+    """A slot that is in use. `facts` is empty if they are not whole."""
+
+    fd: int
+    kind: int
+    marks: int
+    peer: int
+    id: int
+    window: int
+    last_message_id: int
+    facts: bytes
+
+
+def create(slots: int) -> int:
+    """Descriptor of an empty ledger for descriptors below `slots`, in memory (memfd); pages are used when touched."""
+    descriptor = os.memfd_create("ledger", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, _size(slots))
+    os.pwrite(descriptor, _header(slots), 0)
+    return descriptor
+
+
+def open_ledger(descriptor: int) -> "Ledger":
+    """A ledger that `create` made. Raises ValueError if it is of another version."""
+    return Ledger(mmap.mmap(descriptor, 0))
+
+
+def for_one_process(slots: int = 65_536) -> "Ledger":
+    """A ledger that nobody will take over from: of a server without a guardian."""
+    memory = mmap.mmap(-1, _size(slots))
+    memory.write(_header(slots))
+    return Ledger(memory)
+
+
+def _size(slots: int) -> int:
+    return FIRST + slots * SLOT_BYTES + BLOCKS * BLOCK_BYTES
+
+
+def _header(slots: int) -> bytes:
+    head = _HEADER.pack(MAGIC, FIRST, SLOT_BYTES, slots, BLOCK_BYTES, BLOCKS)
+    return head.ljust(_WORDS_AT, b"\0") + struct.pack("2i", -1, -1)
+
+
+class Ledger:
+    """A worker's view of its ledger. Every method is cheap enough for the hub; none blocks."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._map = memory
+        magic, self._first, slot_bytes, self.slots, _, blocks = _HEADER.unpack_from(self._map)
+        if magic != MAGIC or slot_bytes != SLOT_BYTES:
+            raise ValueError("a ledger of another version")
+        self._bytes = memoryview(self._map)
+        self.words = self._bytes[_WORDS_AT : _WORDS_AT + 8].cast("i")
+        self._beat = self._bytes[_BEAT_AT : _BEAT_AT + 8].cast("Q")
+        self._blocks_at = self._first + self.slots * SLOT_BYTES
+        self._free_blocks = list(range(blocks, 0, -1))
+
+    # --- the worker itself
+
+    def beat(self) -> None:
+        """The loop turns: the guardian need not kill this worker."""
+        self._beat[0] = time.monotonic_ns() // 1_000_000
+
+    def note_worker(self, facts: dict[str, Any]) -> None:
+        """Facts of the worker as a whole, for its successor."""
+        data = msgpack.packb(facts)
+        if len(data) <= _OWN_MAX:
+            self._map[_OWN_FACTS_AT : _OWN_FACTS_AT + len(data)] = data
+            struct.pack_into("I", self._map, _OWN_AT, len(data))
+
+    def worker_facts(self) -> dict[str, Any]:
+        """What a predecessor noted last; empty: nothing."""
+        (size,) = struct.unpack_from("I", self._map, _OWN_AT)
+        data = self._map[_OWN_FACTS_AT : _OWN_FACTS_AT + size]
+        try:
+            return dict(msgpack.unpackb(data)) if size else {}
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return {}
+
+    # --- connections
+
+    def enter(self, connection: Connection, connection_id: int = 0) -> None:
+        """A client's socket is here: from now on a new worker would go on with it. 0: it is new and gets an id."""
+        at = self._first + connection.fd * SLOT_BYTES
+        number = connection_id or int.from_bytes(os.urandom(8), "little") | 1
+        _SLOT.pack_into(self._map, at, Kind.NOTHING, marks_of(connection), 0, 0, 0, number)
+        self._bytes[at + 16 : at + FACTS_AT] = bytes(FACTS_AT - 16)
+        self.note(connection)
+        self._bytes[at] = Kind.CLIENT
+
+    def note(self, connection: Connection) -> None:
+        """Write its facts. While they are half written they do not count."""
+        at = self._first + connection.fd * SLOT_BYTES
+        facts = encode_facts(connection)
+        self._bytes[at + 2 : at + 4] = b"\0\0"
+        place = at + FACTS_AT
+        if len(facts) > FACTS_MAX:
+            place = self._block(at, len(facts))
+            if not place:
+                self._bytes[at + 1] |= Mark.UNKEPT
+                return
+        elif self._bytes[at + 6] or self._bytes[at + 7]:
+            self._release_block(at)
+        self._bytes[place : place + len(facts)] = facts
+        struct.pack_into("H", self._map, at + 2, len(facts))
+        self._note_digest(at, _digest(connection))
+        if connection.unacknowledged is not None or connection.last_message_id:
+            self.note_window(connection)
+
+    def note_if_changed(self, connection: Connection) -> None:
+        """Write its facts if anything in them can have changed since; its marks in any case."""
+        at = self._first + connection.fd * SLOT_BYTES
+        digest = _digest(connection)
+        if self._bytes[at + 26 : at + 32] != digest:
+            self.note(connection)
+        elif connection.unacknowledged is not None:
+            self.note_window(connection)
+        self._bytes[at + 1] = marks_of(connection) | self._bytes[at + 1] & Mark.UNKEPT
+
+    def note_window(self, connection: Connection) -> None:
+        """Write which message ids are unacknowledged."""
+        bits = window_of(connection.last_message_id, connection.unacknowledged or set())
+        _WINDOW.pack_into(self._map, self._first + connection.fd * SLOT_BYTES + 16, bits, connection.last_message_id)
+
+    def mark(self, connection: Connection) -> None:
+        """Write the marks that follow from the record."""
+        at = self._first + connection.fd * SLOT_BYTES + 1
+        self._bytes[at] = marks_of(connection) | self._bytes[at] & Mark.UNKEPT
+
+    def closing(self, fd: int) -> None:
+        """It has had its last words: a new worker would only close it."""
+        self._bytes[self._first + fd * SLOT_BYTES] = Kind.CLOSING
+
+    def passing(self, fd: int, peer: int) -> int:
+        """It is about to be given to worker `peer` of this host; its id."""
+        at = self._first + fd * SLOT_BYTES
+        struct.pack_into("H", self._map, at + 4, peer)
+        self._bytes[at] = Kind.PASSING
+        return int(_SLOT.unpack_from(self._map, at)[5])
+
+    def keep_listener(self, fd: int, index: int) -> None:
+        """A listener of worker `index`, which has left, is here."""
+        at = self._first + fd * SLOT_BYTES
+        _SLOT.pack_into(self._map, at, Kind.NOTHING, 0, 0, index, 0, 0)
+        self._bytes[at] = Kind.LISTENER
+
+    def came_back(self, connection: Connection) -> None:
+        """It was not given after all."""
+        self.note_if_changed(connection)
+        self._bytes[self._first + connection.fd * SLOT_BYTES] = Kind.CLIENT
+
+    def leave(self, fd: int) -> None:
+        """The descriptor is about to be closed; the worker is done with it."""
+        at = self._first + fd * SLOT_BYTES
+        self._bytes[at] = Kind.NOTHING
+        if self._bytes[at + 6] or self._bytes[at + 7]:
+            self._release_block(at)
+
+    def holds(self, fd: int) -> bool:
+        """Whether the descriptor is in use here."""
+        return bool(self._bytes[self._first + fd * SLOT_BYTES] != Kind.NOTHING)
+
+    def id_of(self, fd: int) -> int:
+        return int(_SLOT.unpack_from(self._map, self._first + fd * SLOT_BYTES)[5])
+
+    def entries(self) -> Iterator[Entry]:
+        """Every slot in use, for the taking over; blocks that are in use are not given out again."""
+        kinds = bytes(self._bytes[self._first : self._blocks_at : SLOT_BYTES])
+        for fd, kind in enumerate(kinds):
+            if kind:
+                yield self._entry(fd)
+
+    def _entry(self, fd: int) -> Entry:
+        at = self._first + fd * SLOT_BYTES
+        kind, marks, size, peer, block, number = _SLOT.unpack_from(self._map, at)
+        bits, last = _WINDOW.unpack_from(self._map, at + 16)
+        if block in self._free_blocks:
+            self._free_blocks.remove(block)
+        start = self._block_at(block) if block else at + FACTS_AT
+        return Entry(fd, kind, marks, peer, number, bits, last, bytes(self._bytes[start : start + size]))
+
+    # --- facts that are too long for a slot
+
+    def _block(self, at: int, size: int) -> int:
+        """Place of this slot's block; 0: too long, or no block is free."""
+        block: int = struct.unpack_from("H", self._map, at + 6)[0]
+        if size > BLOCK_BYTES:
+            return 0
+        if not block:
+            if not self._free_blocks:
+                return 0
+            block = self._free_blocks.pop()
+            struct.pack_into("H", self._map, at + 6, block)
+        return self._block_at(block)
+
+    def _release_block(self, at: int) -> None:
+        (block,) = struct.unpack_from("H", self._map, at + 6)
+        struct.pack_into("H", self._map, at + 6, 0)
+        self._free_blocks.append(block)
+
+    def _block_at(self, block: int) -> int:
+        return self._blocks_at + (block - 1) * BLOCK_BYTES
+
+    def _note_digest(self, at: int, digest: bytes) -> None:
+        self._bytes[at + 26 : at + 32] = digest
+
+
+def _digest(connection: Connection) -> bytes:
+    """6 bytes that differ when protocol, options, state, heartbeat or login differ. They change on input alone."""
+    number = (
+        connection.protocol
+        | connection.state << 3
+        | connection.granted << 6
+        | connection.beat << 20
+        | (connection.login is not None) << 40
+        | (connection.token is not None) << 41
+    )
+    return number.to_bytes(6, "little")
+
+
+def marks_of(connection: Connection) -> int:
+    """The marks of a record as it is between two turns."""
+    marks = 0
+    if connection.input or connection.partial is not None:
+        marks = Mark.INPUT
+    if connection.output is not None:
+        marks |= Mark.OUTPUT
+    if connection.state == State.BINDING:
+        marks |= Mark.OWED
+    return marks
