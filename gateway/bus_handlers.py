@@ -1,10 +1,9 @@
-"""What a worker does with the router's messages, and what it tells the router."""
+"""What a worker does with the routers' messages, and what it tells them."""
 
 import logging
-import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection
@@ -12,10 +11,11 @@ from gateway.connections import Protocol as ClientProtocol
 from gateway.counters import outcome_counter
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
-from gateway.fan_outs import FanOuts
+from gateway.fan_outs import FanOuts, seen_of
 from gateway.held_pushes import HeldPush
 from gateway.landing import Landing
 from gateway.ownership import Ownership
+from gateway.router_links import RouterLinks
 from gateway.tables import PROTOCOL_NAMES
 from shared import __version__, bus
 from shared.errors import BusError
@@ -25,17 +25,22 @@ from shared.reasons import CloseReason
 logger = logging.getLogger(__name__)
 
 _SENT = bytes((Outcome.SENT,))
-_COUNTED = [(bytes((outcome,)), outcome_counter(outcome)) for outcome in Outcome]
+_STALE, _UNAVAILABLE = bytes((bus.STALE,)), bytes((Outcome.UNAVAILABLE,))
+_COUNTERS = {**{int(outcome): outcome_counter(outcome) for outcome in Outcome}, bus.STALE: "pushes_stale"}
+_COUNTED = [(bytes((byte,)), counter) for byte, counter in _COUNTERS.items()]
 
 
-class Sending(Protocol):
-    """The bus link, as far as it is needed here."""
+class Process(NamedTuple):
+    """Which process a worker is."""
 
-    def send(self, frames: Sequence[bytes]) -> bool: ...
+    incarnation: str  # random: one for each run
+    pid: int
+    started: int  # clock ticks since the machine's start, field 22 of /proc/PID/stat
+    hand_over_path: str
 
 
 class BusHandlers:
-    """One method for each kind of message."""
+    """One method for each kind of message. `router` is the place of the one that sent it in this worker's list."""
 
     def __init__(
         self,
@@ -44,46 +49,56 @@ class BusHandlers:
         deliveries: Deliveries,
         fan_outs: FanOuts,
         landing: Landing,
-        link: Sending,
+        routers: RouterLinks,
         encoder: Encoder,
-        hand_over_path: str,
+        process: Process,
     ) -> None:
         self._clients = clients
         self._ownership = ownership
         self._deliveries = deliveries
         self._fan_outs = fan_outs
         self._landing = landing
-        self._link = link
+        self._routers = routers
         self._encoder = encoder
-        self._hand_over_path = hand_over_path
-        self._incarnation = os.urandom(8).hex()
-        self._waiting_calls: list[tuple[int, dict[str, Any]]] = []
+        self._process = process
+        self._waiting_calls: list[tuple[int, int, dict[str, Any]]] = []  # router, number, call
         fan_outs.report = self._report
         landing.late = self._say_late
         landing.settled = self._answer_waiting_calls
-        self._handlers: dict[bytes, Callable[[list[bytes]], None]] = {
+        landing.moving.heard = landing.claiming.heard = lambda: routers.heard
+        landing.claiming.say = routers.send_all
+        claiming = landing.claiming
+        self._handlers: dict[bytes, Callable[[int, list[bytes]], None]] = {
             bus.PUSHES1: self._pushes,
             bus.ALL1: self._all,
             bus.RING1: self._ring,
             bus.CALL1: self._call,
-            bus.WHO1: lambda frames: self.say_ready(),
+            bus.WHO1: lambda router, frames: self.say_ready(router),
+            bus.ALIVE1: self._alive,
+            bus.CLAIMED1: lambda router, frames: claiming.claimed(router, bus.decode_numbered(frames)[0]),
+            bus.TAKEN1: lambda router, frames: claiming.taken(_claims(frames)),
+            bus.FREED1: lambda router, frames: claiming.freed(_claims(frames)),
         }
 
-    def receive(self, frames: list[bytes]) -> None:
-        """One message from the router."""
+    def receive(self, router: int, frames: list[bytes]) -> None:
+        """One message from a router."""
         handler = self._handlers.get(frames[0])
         try:
+            if self._routers.note(router) and frames[0] != bus.WHO1:
+                self.say_ready(router)  # it may have lost sight of this worker
             if handler is None:
                 raise BusError(f"unknown message {frames[0][:16]!r}")
-            handler(frames)
+            handler(router, frames)
         except BusError as error:
             self._clients.counters["bus_errors"] += 1
             logger.warning("bus: %s", error)
 
-    def _pushes(self, frames: list[bytes]) -> None:
+    def _pushes(self, router: int, frames: list[bytes]) -> None:
         batch = bus.decode_batch(frames)
-        outcomes = self._deliveries.deliver_batch(batch)
-        self._link.send(bus.encode_outcomes(batch.number, outcomes))
+        outcomes = self._deliveries.deliver_batch(batch, router)
+        if not self._routers.knows_stale(router):
+            outcomes = outcomes.replace(_STALE, _UNAVAILABLE)
+        self._routers.send(router, bus.encode_outcomes(batch.number, outcomes))
         counters = self._clients.counters
         counters["batches"] += 1
         sent = outcomes.count(_SENT)
@@ -92,45 +107,60 @@ class BusHandlers:
             for byte, counter in _COUNTED[1:]:
                 counters[counter] += outcomes.count(byte)
 
-    def _all(self, frames: list[bytes]) -> None:
+    def _all(self, router: int, frames: list[bytes]) -> None:
         self._clients.counters["fan_outs"] += 1
-        self._fan_outs.start(bus.decode_fan_out(frames))
+        self._fan_outs.start(router, bus.decode_fan_out(frames))
 
-    def _ring(self, frames: list[bytes]) -> None:
-        if self._ownership.follow(bus.decode_ring(frames)):
+    def _ring(self, router: int, frames: list[bytes]) -> None:
+        news = bus.decode_ring(frames)
+        followed = self._ownership.follow(news)
+        if followed:
             logger.info(
                 "ring %d.%d: %d workers, %d slots here",
                 *self._ownership.epoch,
                 len(self._ownership.live),
                 self._ownership.share,
             )
+        self._landing.moving.fence(router, news.epoch)
+        if followed:
+            self._spread(range(len(self._routers)))
             self._landing.ring_changed()
+        else:
+            self._spread([router])
+
+    def _spread(self, routers: Iterable[int]) -> None:
+        """Tell the ring to those of the routers that have not told it themselves."""
+        for router in self._landing.moving.behind(routers):
+            self._routers.send(router, bus.encode_ring(self._ownership.news, bus.NEWS1))
+
+    def _alive(self, router: int, frames: list[bytes]) -> None:
+        self._routers.alive(router, bus.decode_control(frames).get("router"))
 
     # --- calls
 
-    def _call(self, frames: list[bytes]) -> None:
+    def _call(self, router: int, frames: list[bytes]) -> None:
         number, body = bus.decode_numbered(frames)
         tokens = body.get("tokens")
         if body.get("call") not in ("find", "kick") or not isinstance(tokens, list):
             raise BusError("unknown call")
         if all(self._can_answer(_token(text)) for text in tokens):
-            self._answer_call(number, body)
+            self._answer_call(router, number, body)
         else:
-            self._waiting_calls.append((number, body))
+            self._waiting_calls.append((router, number, body))
 
     def _can_answer(self, token: bytes) -> bool:
         return token in self._clients.table.by_token or self._ownership.is_settled(token)
 
     def _answer_waiting_calls(self) -> None:
         calls, self._waiting_calls = self._waiting_calls, []
-        for number, body in calls:
-            self._answer_call(number, body)
+        for call in calls:
+            self._answer_call(*call)
 
-    def _answer_call(self, number: int, body: dict[str, Any]) -> None:
+    def _answer_call(self, router: int, number: int, body: dict[str, Any]) -> None:
         answer = self._find if body["call"] == "find" else self._kick
         by_token = self._clients.table.by_token
         answers = [answer(by_token.get(_token(text))) for text in body["tokens"]]
-        self._link.send(bus.encode_numbered(bus.REPLY1, number, {"answers": answers}))
+        self._routers.send(router, bus.encode_numbered(bus.REPLY1, number, {"answers": answers}))
 
     def _find(self, connection: Connection | None) -> dict[str, Any]:
         if connection is None:
@@ -153,18 +183,29 @@ class BusHandlers:
 
     # --- what the worker says
 
-    def say_ready(self) -> None:
-        """Who this worker is; said at start and whenever a router asks."""
+    def say_ready(self, router: int) -> None:
+        """Who this worker is, and all its claims; said at start, and to a router that asks or has been away."""
         body = {
             "worker": self._ownership.name,
-            "incarnation": self._incarnation,
-            "pid": os.getpid(),
-            "hand_over": self._hand_over_path,
+            "incarnation": self._process.incarnation,
+            "pid": self._process.pid,
+            "started": self._process.started,
+            "hand_over": self._process.hand_over_path,
             "leaving": self._landing.leaving,
             "version": __version__,
-            "fan_out": self._fan_outs.latest,
+            "fan_out": seen_of(self._fan_outs.latest, router),
+            "routers": self._routers.positions,
+            "claims": len(self._deliveries.claims.mine),
         }
-        self._link.send(bus.encode_control(bus.READY1, body))
+        if self._ownership.known:
+            body["ring"] = bus.ring_fields(self._ownership.news)
+        self._routers.send(router, bus.encode_control(bus.READY1, body))
+        self._landing.claiming.repeat(lambda frames: self._routers.send(router, frames))
+
+    def say_ready_to_all(self) -> None:
+        """Said at start."""
+        for router in range(len(self._routers)):
+            self.say_ready(router)
 
     def say_beat(self) -> None:
         """This worker's figures; hearing them a router knows that it lives."""
@@ -172,25 +213,32 @@ class BusHandlers:
             "connections": self._clients.table.figures(),
             "counters": self._clients.counters,
             "epoch": list(self._ownership.epoch),
+            "routers": self._routers.positions,
         }
-        self._link.send(bus.encode_control(bus.BEAT1, body))
+        self._routers.send_all(bus.encode_control(bus.BEAT1, body))
 
     def say_leaving(self) -> None:
-        self._link.send(bus.encode_control(bus.BYE1, {"leaving": True}))
+        self._routers.send_all(bus.encode_control(bus.BYE1, {"leaving": True}))
 
     def say_gone(self) -> None:
-        self._link.send(bus.encode_control(bus.BYE1, {"gone": True}))
+        self._routers.send_all(bus.encode_control(bus.BYE1, {"gone": True}))
 
-    def _report(self, number: int, counts: dict[str, int]) -> None:
-        self._link.send(bus.encode_numbered(bus.COUNTS1, number, counts))
+    def _report(self, router: int, number: int, counts: dict[str, int]) -> None:
+        self._routers.send(router, bus.encode_numbered(bus.COUNTS1, number, counts))
 
     def _say_late(self, late: list[tuple[HeldPush, int]]) -> None:
-        batches: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        batches: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         for push, outcome in late:
-            batches[push.batch].append((push.place, outcome))
-            self._clients.counters[outcome_counter(Outcome(outcome))] += 1
-        for number, pairs in batches.items():
-            self._link.send(bus.encode_late(number, pairs))
+            if outcome == bus.STALE and not self._routers.knows_stale(push.router):
+                outcome = Outcome.UNAVAILABLE
+            batches[push.router, push.batch].append((push.place, outcome))
+            self._clients.counters[_COUNTERS[outcome]] += 1
+        for (router, number), pairs in batches.items():
+            self._routers.send(router, bus.encode_late(number, pairs))
+
+
+def _claims(frames: list[bytes]) -> list[bus.Claim]:
+    return bus.decode_claims(bus.decode_control(frames))
 
 
 def _token(text: Any) -> bytes:

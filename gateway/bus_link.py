@@ -1,4 +1,4 @@
-"""The worker's end of the bus: one DEALER to the router, served in the hub.
+"""The worker's end of the bus: a DEALER to one router, served in the hub.
 
 The descriptor of a ZeroMQ socket is edge-triggered: after every receive and every send ZMQ_EVENTS must be
 looked at again, and what is there drained, or the next message goes unnoticed.
@@ -11,6 +11,8 @@ from typing import Any
 import gevent
 import zmq
 from zmq import zmq_poll
+
+from gateway.bus_keys import BusKeys
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ Frames = list[bytes]
 
 
 class BusLink:
-    """Receives in bounded turns and always goes on receiving; sending never waits."""
+    """Receives in bounded turns and always goes on receiving; sending never waits. ZeroMQ connects again by itself."""
 
     def __init__(
         self,
@@ -33,18 +35,24 @@ class BusLink:
         identity: bytes,
         guarded: Callable[..., None],
         counters: dict[str, int],
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        keys: BusKeys | None = None,
     ) -> None:
+        """`context` is the caller's to end, behind `close`; with `keys` the link is CURVE."""
         self.receive: Callable[[Frames], None]
         self._guarded = guarded
         self._counters = counters
-        self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.IDENTITY, identity)
         self._socket.setsockopt(zmq.LINGER, 1000)
         self._socket.setsockopt(zmq.SNDHWM, _SEND_HIGH_WATER)
         self._socket.setsockopt(zmq.RCVHWM, 1000)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        if keys:
+            self._socket.curve_publickey = keys.own.public.encode()
+            self._socket.curve_secretkey = keys.own.secret.encode()
+            self._socket.curve_serverkey = keys.server.encode()
         self._socket.connect(endpoint)
         self._loop: Any = gevent.get_hub().loop
         self._watcher = self._loop.io(self._socket.getsockopt(zmq.FD), _READ)
@@ -107,8 +115,7 @@ class BusLink:
         return True
 
     def close(self) -> None:
-        """Send what waits (for a second at most) and close."""
+        """Close; what waits is still sent, for a second at most, while the context ends."""
         self._watcher.stop()
         self._turn.stop()
         self._socket.close()
-        self._context.term()

@@ -6,6 +6,7 @@ Pure data; `gateway.tables` finds records, `gateway.client_loop` moves their byt
 
 from dataclasses import dataclass
 from enum import IntEnum
+from sys import intern
 from typing import Any, NamedTuple
 
 import msgpack
@@ -15,8 +16,10 @@ from shared.errors import BusError
 
 RECORD_VERSION = 1
 
-#: Below every real fan-out number.
-NO_FAN_OUT = 0
+#: The last push to all that a client has seen of each router, by the router's place in the worker's list.
+#: All records alike share one such object.
+FanOutsSeen = tuple[int, ...]
+NO_FAN_OUT: FanOutsSeen = ()
 
 
 class Protocol(IntEnum):
@@ -146,7 +149,7 @@ class Connection:
         self.last_message_id = 0
         self.unacknowledged: set[int] | None = None
         self.recent: dict[bytes, tuple[int, int]] | None = None  # push id -> (outcome, tick)
-        self.fan_out_seen = NO_FAN_OUT
+        self.fan_out_seen: FanOutsSeen = NO_FAN_OUT
         self.extra: dict[str, Any] | None = None  # fields of a newer version, passed on
 
 
@@ -163,12 +166,13 @@ _PLAIN_FIELDS: dict[str, type] = {
     "window_bits": int,
     "beat": int,
     "last_message_id": int,
-    "fan_out_seen": int,
 }
 _KNOWN_FIELDS = frozenset(
     (
         *_PLAIN_FIELDS,
         "version",
+        "fan_out_seen",
+        "fan_outs_seen",
         "login",
         "input",
         "output",
@@ -190,6 +194,10 @@ def encode_record(connection: Connection, tick: int) -> bytes:
         if value or name == "protocol":
             fields[name] = value
     fields["remaining"] = max(connection.deadline - tick, 1)
+    if connection.fan_out_seen:
+        # the first by itself, as those workers have it that know of one router
+        fields["fan_out_seen"], *others = connection.fan_out_seen
+        fields["fan_outs_seen"] = others
     if connection.login:
         fields["login"] = [connection.login.uid, connection.login.tokens, connection.login.expires]
     if connection.pending:
@@ -226,6 +234,10 @@ def decode_record(record: bytes, fd: int, tick: int) -> Connection:
 
 
 def _decode_optional(connection: Connection, fields: dict[str, Any], tick: int) -> None:
+    connection.bound_by = intern(connection.bound_by)
+    if "fan_out_seen" in fields:
+        seen = (fields["fan_out_seen"], *fields.get("fan_outs_seen", ()))
+        connection.fan_out_seen = tuple([_of(int, number) for number in seen])
     if "login" in fields:
         connection.login = Login(*fields["login"][:3])
     if "pending" in fields:

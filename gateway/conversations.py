@@ -37,6 +37,7 @@ class Conversations:
         self._settings = settings
         self._origins = origins
         self.bind: Callable[[Connection, Bind], None]
+        self.ended: Callable[[Connection], None] = lambda connection: None
         self.healthy: Callable[[], bool]
 
     def handle(self, connection: Connection, event: Event) -> None:
@@ -118,4 +119,5 @@ class Conversations:
         self._clients.close(connection, reason, self._encoder.last_words(connection, reason))
 
     def closed(self, connection: Connection, reason: CloseReason) -> None:
-        """Nothing to tell: groups and presence are not kept here yet."""
+        """A client has ended."""
+        self.ended(connection)

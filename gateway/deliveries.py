@@ -1,9 +1,10 @@
 """Delivering pushes: a batch from the bus in, one outcome byte per push out."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 import ujson
 
+from gateway.claims import Claims
 from gateway.client_loop import ClientLoop
 from gateway.connections import SPECIAL, Connection, Granted, Protocol
 from gateway.encoders import Encoder
@@ -12,7 +13,7 @@ from gateway.held_pushes import HeldPush, HeldPushes
 from gateway.ledgers import WRITING
 from gateway.ownership import Ownership
 from gateway.text_messages import Style, text_prefix
-from shared.bus import ENTRY, HELD, REPEATABLE, Batch, Segment
+from shared.bus import ENTRY, HELD, REPEATABLE, STALE, Batch, Segment
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
 from shared.packets import BODY_MAX, encode_header
@@ -50,14 +51,18 @@ class Deliveries:
         self._ownership = ownership
         self.held = held
         self.away: Container[bytes] = ()  # tokens whose clients have been given away, but may come back
+        self.claims = Claims()
+        self.unclaim: Callable[[bytes], None] = lambda token: None  # a claimed token's client is not here any more
         self._payload_max = payload_max
         self._window = window
         self._plain_prefix = text_prefix(Signal.PUSH, SubSignal.NONE, Style(False, False)) + '0,"content":'
         self._remembering: dict[int, list[Connection]] = {}
         clients.each_tick(self._forget)
 
-    def deliver_batch(self, batch: Batch) -> bytearray:
-        """Deliver each push of a batch, in order; one outcome byte each (HELD: it waits for its client).
+    def deliver_batch(self, batch: Batch, router: int = 0) -> bytearray:
+        """Deliver each push of a batch of that router, in order; one outcome byte each.
+
+        HELD: it waits for its client. STALE: its client is with another worker.
 
         The loop is flat: at 25 us of budget per push, a call more costs 0.1 us (`make bench`, pushes).
         """
@@ -78,7 +83,8 @@ class Deliveries:
                 start = end
                 connection = by_token.get(token)
                 if connection is None:
-                    add(self._absent(token, HeldPush(batch.number, len(outcomes), segment, position, payload)))
+                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload)
+                    add(self._absent(token, push))
                     continue
                 frame = self._plain_frame(connection, payload) if plain and connection.output is None else None
                 if frame is None:
@@ -168,23 +174,49 @@ class Deliveries:
     def _absent(self, token: bytes, push: HeldPush) -> int:
         if token_fault(token):
             return Outcome.REFUSED
-        if self._ownership.is_settled(token) and token not in self.away:
-            return Outcome.OFFLINE
+        ours = self._ownership.owns(token) and token not in self.claims.foreign
+        if not self._is_coming(token, ours):
+            if not ours:
+                if token in self.claims.mine:
+                    self.unclaim(token)
+                return STALE
+            if self._ownership.is_settled(token):
+                return Outcome.OFFLINE
         if self.held.hold(token, push):
             self._clients.counters["pushes_held"] += 1
             return HELD
         self._clients.counters["held_overflows"] += 1
         return Outcome.UNAVAILABLE
 
+    def _is_coming(self, token: bytes, ours: bool) -> bool:
+        """Whether pushes for an absent token find their way here, and its client is about to be here (again)."""
+        if token in self.away:
+            return ours or token in self.claims.mine
+        return token in self.claims.pending
+
     def release(self, connection: Connection) -> list[tuple[HeldPush, int]]:
         """Deliver what waited for a connection that has just been bound; outcomes for LATE1."""
         pushes = self.held.take(connection.token or b"") if self.held.count else []
         return [(push, self.deliver(connection, push.segment, push.position, push.payload)) for push in pushes]
 
-    def give_up(self, outcome: Outcome) -> list[tuple[HeldPush, int]]:
-        """Nobody else will come, but for those who are away: what is held for others gets `outcome`."""
-        tokens = [token for token in self.held.tokens() if token not in self.away]
-        return [(push, outcome) for token in tokens for push in self.held.take(token)]
+    def give_up(self, outcome: int) -> list[tuple[HeldPush, int]]:
+        """Nobody else will come but those who are away or await a claim: what is held for others gets `outcome`."""
+        return [
+            (push, outcome)
+            for token in self.held.tokens()
+            if token not in self.away and token not in self.claims.pending
+            for push in self.held.take(token)
+        ]
+
+    def give_up_stale(self) -> list[tuple[HeldPush, int]]:
+        """A new ring: what is held for tokens that are not for this worker any more is STALE."""
+        pending = self.claims.pending
+        tokens = [token for token in self.held.tokens() if not self._ownership.owns(token) and token not in pending]
+        return [(push, STALE) for token in tokens for push in self.held.take(token)]
+
+    def stale(self, token: bytes) -> list[tuple[HeldPush, int]]:
+        """The client of a token is with another worker: what was held for it is STALE."""
+        return [(push, STALE) for push in self.held.take(token)]
 
     # --- ids of recent pushes
 

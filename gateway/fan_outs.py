@@ -1,6 +1,6 @@
 """Pushes to everybody here: numbered, delivered in slices, so that a broadcast does not hold up the hub.
 
-Numbers grow per router. Each record carries the last number it has seen, so a client that moves during a
+Numbers grow per router. Each record carries the last number it has seen of each, so a client that moves during a
 fan-out gets it exactly once: its new worker sends what is missing and skips what is not.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.client_loop import ClientLoop
-from gateway.connections import SPECIAL, Connection, Granted, Protocol, State
+from gateway.connections import NO_FAN_OUT, SPECIAL, Connection, FanOutsSeen, Granted, Protocol, State
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
 from gateway.ledgers import WRITING
@@ -38,15 +38,30 @@ _NAMES = {
     Outcome.OFFLINE: "offline",
 }
 
-#: Tells the router what became of a fan-out: its number, the counts.
-Report = Callable[[int, dict[str, int]], None]
+#: Tells a router what became of its fan-out: router, number, the counts.
+Report = Callable[[int, int, dict[str, int]], None]
+
+
+def seen_of(seen: FanOutsSeen, router: int) -> int:
+    """The last number seen of one router; 0: none."""
+    return seen[router] if router < len(seen) else 0
+
+
+def with_seen(seen: FanOutsSeen, router: int, number: int) -> FanOutsSeen:
+    """The same with another number for one router."""
+    longer = seen + (0,) * (router + 1 - len(seen))
+    return (*longer[:router], number, *longer[router + 1 :])
 
 
 @dataclass(slots=True, eq=False)
 class _Running:
+    router: int
     fan_out: FanOut
     tick: int
-    numbers: list[int]  # to report: its own, and those of copies that came while it ran
+    reports: list[tuple[int, int]]  # router and number: its own, and those of copies that came while it ran
+    after: dict[
+        FanOutsSeen, FanOutsSeen
+    ]  # what a record has seen behind it, by what it had seen before: shared objects
     fd: int = 0  # next descriptor to look at
     counts: dict[str, int] = field(default_factory=lambda: {"matched": 0, **dict.fromkeys(_NAMES.values(), 0)})
     encoded: dict[int, bytes | int] = field(default_factory=dict)
@@ -63,22 +78,24 @@ class FanOuts:
         self._queue: deque[_Running] = deque()
         self._recent: deque[_Running] = deque()
         self._recent_bytes = 0
-        self.report: Report = lambda number, counts: None
-        self.latest = 0
+        self.report: Report = lambda router, number, counts: None
+        self.latest: FanOutsSeen = NO_FAN_OUT
         clients.each_tick(self._forget)
 
-    def start(self, fan_out: FanOut) -> None:
+    def start(self, router: int, fan_out: FanOut) -> None:
         """Begin, behind those that are running. A copy of a recent one is answered with the first's counts."""
         first = self._first_of(fan_out)
         if first:
             self._clients.counters["copies_dropped"] += 1
             if first in self._queue:
-                first.numbers.append(fan_out.number)
+                first.reports.append((router, fan_out.number))
             else:
-                self.report(fan_out.number, first.counts)
+                self.report(router, fan_out.number, first.counts)
             return
-        running = _Running(fan_out, self._clients.wheel.tick, [fan_out.number])
-        self.latest = max(self.latest, fan_out.number)
+        number = max(fan_out.number, seen_of(self.latest, router))
+        before, self.latest = self.latest, with_seen(self.latest, router, number)
+        after = {before: self.latest}
+        running = _Running(router, fan_out, self._clients.wheel.tick, [(router, fan_out.number)], after)
         self._recent.append(running)
         self._recent_bytes += len(fan_out.payload)
         self._queue.append(running)
@@ -94,8 +111,10 @@ class FanOuts:
     def catch_up(self, connection: Connection) -> None:
         """A client has moved here: send the fan-outs that it has missed on the way."""
         for running in self._recent:
-            if running.fan_out.number > connection.fan_out_seen:
+            if running.fan_out.number > seen_of(connection.fan_out_seen, running.router):
                 self._deliver(running, connection)
+        if connection.fan_out_seen == self.latest:
+            connection.fan_out_seen = self.latest  # the object that the others share
 
     def _run(self) -> None:
         """One slice of the fan-out that is first."""
@@ -109,8 +128,8 @@ class FanOuts:
             return
         self._queue.popleft()
         running.encoded.clear()
-        for waiting in running.numbers:
-            self.report(waiting, running.counts)
+        for router, number in running.reports:
+            self.report(router, number, running.counts)
         self._forget(self._clients.wheel.tick)
         if self._queue:
             self._clients.later(0, self._run)
@@ -120,17 +139,23 @@ class FanOuts:
 
         Flat, with the write in it: a copy may cost 1.3 times what the kernel takes (`make bench`, all).
         """
-        number, encoded, write, bound = running.fan_out.number, running.encoded, self._clients.send_bytes, State.BOUND
-        sent, words = 0, self._clients.ledger.words
+        number, router, encoded = running.fan_out.number, running.router, running.encoded
+        write, bound, words = self._clients.send_bytes, State.BOUND, self._clients.ledger.words
+        sent, before, after = 0, None, NO_FAN_OUT
         for connection in records:
-            if connection is None or connection.state != bound or connection.fan_out_seen >= number:
+            if connection is None or connection.state != bound:
                 continue
+            seen = connection.fan_out_seen
+            if seen is not before:  # nearly all records share one
+                if seen_of(seen, router) >= number:
+                    continue
+                before, after = seen, self._after(running, seen)
             granted = connection.granted
             data = encoded.get((granted & _ENCODING) << 8 | connection.window_bits << 4 | connection.protocol)
             if connection.output is not None or data.__class__ is not bytes:
                 self._clients.guarded(self._deliver, running, connection)
                 continue
-            connection.fan_out_seen = number
+            connection.fan_out_seen = after
             words[WRITING] = connection.fd
             try:
                 taken = write(connection.fd, data)
@@ -144,8 +169,15 @@ class FanOuts:
         running.counts["matched"] += sent
         running.counts["sent"] += sent
 
+    @staticmethod
+    def _after(running: _Running, seen: FanOutsSeen) -> FanOutsSeen:
+        after = running.after.get(seen)
+        if after is None:
+            after = running.after[seen] = with_seen(seen, running.router, running.fan_out.number)
+        return after
+
     def _deliver(self, running: _Running, connection: Connection) -> None:
-        connection.fan_out_seen = running.fan_out.number
+        connection.fan_out_seen = self._after(running, connection.fan_out_seen)
         if connection.granted & _OWN_COPY:
             segment = running.fan_out.segment._replace(flags=0)
             self._count(running, self._deliveries.deliver(connection, segment, 0, running.fan_out.payload))

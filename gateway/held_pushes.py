@@ -11,6 +11,7 @@ from shared.bus import Segment
 class HeldPush(NamedTuple):
     """One push of a batch, with what it takes to deliver and answer it later."""
 
+    router: int  # that sent the batch, and is told
     batch: int
     place: int  # in the batch
     segment: Segment

@@ -1,28 +1,31 @@
-"""Landing and moving: every client comes to the owner of its token, now and after each change of the ring."""
+"""Landing: every client comes to the owner of its token, or is kept and claimed where no way leads there.
+
+`gateway.moving` does the same again after each change of the ring.
+"""
 
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
+from gateway.claiming import Claiming
+from gateway.claims import rank, token_of
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection, Pending, State
 from gateway.deliveries import RECENT_TICKS, Deliveries
 from gateway.encoders import Encoder
 from gateway.fan_outs import FanOuts
-from gateway.hand_over_messages import Moved
-from gateway.hand_overs import HandOvers
+from gateway.hand_overs import HandOvers, Taker
 from gateway.held_pushes import HeldPush
+from gateway.moving import RETRY_S, Moving
 from gateway.ownership import Ownership
 from gateway.sessions import Bind, SessionRules
+from shared.bus import STALE, Claim
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
-from shared.rings import NO_EPOCH
 
-#: Clients looked at, and clients under way, per turn of a move.
-_SCAN_PER_TURN = 500
-_UNDER_WAY_MAX = 400
-#: Pause of a scan that has as many clients under way as may be, and before a client that came back is given again.
-_BREATH_S, _RETRY_S = 0.002, 0.02
+#: So many times a client is offered to its owner; then it is kept and claimed, until the next ring.
+_REFUSALS_MAX = 50
 
 #: Reports outcomes of pushes that were held.
 Late = Callable[[list[tuple[HeldPush, int]]], None]
@@ -52,6 +55,7 @@ class Landing:
         retry_after_ms: int,
         unix_ms: Callable[[], int] = _unix_ms,
         chance: random.Random = _CHANCE,
+        make_hand_overs: Callable[[ClientLoop, Ownership, Taker], HandOvers] = HandOvers,
     ) -> None:
         self._clients = clients
         self._ownership = ownership
@@ -63,32 +67,43 @@ class Landing:
         self._unix_ms = unix_ms
         self._chance = chance
         self._retry_after_ms = retry_after_ms
-        self._hand_overs = HandOvers(clients, ownership, self)
-        self._hand_overs.moved = self._moved
-        deliveries.away = self._hand_overs.away
-        self._hand_overs.link_lost = self._link_lost
-        self.receive, self.lost = self._hand_overs.receive, self._hand_overs.lost
+        self.hand_overs = make_hand_overs(clients, ownership, self)
+        self.hand_overs.given = self._given
+        self.hand_overs.refused = self._refused
+        deliveries.away = self.hand_overs.away
+        self.receive, self.lost = self.hand_overs.receive, self.hand_overs.lost
+        self.moving = Moving(clients, ownership, self.hand_overs, self._consider, timeout_s=timeout_s)
+        self.moving.settled = self._settled
+        self.hand_overs.greeted = self.moving.greeted
+        self._claims = deliveries.claims
+        self.claiming = Claiming(clients, ownership, self._claims)
+        self.claiming.bind = self._claimed
+        self.claiming.replace = self._replace
+        self.claiming.raise_binding = self._raise_binding
+        self.claiming.lost = self._lost
+        deliveries.unclaim = self.claiming.withdraw_now
         self.leaving = False
         self.stopping = False
         self.late: Late = lambda outcomes: None
         self.settled: Callable[[], None] = lambda: None
         self._waiting: dict[Connection, int] = {}  # BINDING without an owner to go to -> since (tick)
+        self._refusals: defaultdict[Connection, int] = defaultdict(int)
         self._last_binding = 0
-        self._scan_at: int | None = None  # next descriptor to look at
-        self._scan_scheduled = False
-        self._told = NO_EPOCH
-        self._ring_tick = 0
         clients.each_tick(self._tick)
 
     # --- binding
 
     def bind(self, connection: Connection, action: Bind) -> None:
         """A client has said its token, or wants one."""
-        self._last_binding = max(self._unix_ms(), self._last_binding + 1)
-        connection.binding = self._last_binding
+        self._number_binding(connection, self._unix_ms())
         connection.state = State.BINDING
         connection.pending = Pending(action.token or b"", action.message_id, action.asked)
         self._place(connection)
+
+    def _number_binding(self, connection: Connection, least: int) -> None:
+        """A binding greater than any that was seen here, and than `least`, or equal to that."""
+        self._last_binding = max(least, self._last_binding + 1)
+        connection.binding, connection.bound_by = self._last_binding, self._ownership.name
 
     def _place(self, connection: Connection) -> None:
         pending = connection.pending
@@ -99,11 +114,43 @@ class Landing:
         if not pending.token:
             pending = connection.pending = pending._replace(token=self._new_token())
         owner = self._ownership.owner(pending.token)
-        if owner == self._ownership.name:
-            self._waiting.pop(connection, None)
+        assert owner is not None
+        foreign = self._claims.foreign.get(pending.token)
+        if owner != self._ownership.name and self._ownership.is_near(owner) and not self._is_kept(connection):
+            self.hand_overs.give(connection, owner)
+            return
+        self._waiting.pop(connection, None)
+        if owner == self._ownership.name and not foreign:
             self._bind_here(connection, pending)
-        elif owner:
-            self._hand_overs.give(connection, owner)
+        elif self._claims.pending.get(pending.token) is not connection and self._may_bind(connection, pending):
+            if foreign:
+                self._raise_binding(connection, foreign)
+            self._replace_pending(pending.token)
+            self.claiming.ask(connection)
+
+    def _is_kept(self, connection: Connection) -> bool:
+        """Whether its owner has refused it often enough."""
+        return self._refusals.get(connection, 0) >= _REFUSALS_MAX
+
+    def _raise_binding(self, connection: Connection, claim: Claim) -> None:
+        """Make a client's binding greater than another worker's."""
+        self._number_binding(connection, claim.binding + 1)
+
+    def _replace_pending(self, token: bytes) -> None:
+        """A newer SUB for a token comes while an older one awaits its claim."""
+        older = self._claims.pending.get(token)
+        if older:
+            self._replace(older)
+
+    def _claimed(self, connection: Connection) -> None:
+        """The claim for a SUB is in force."""
+        pending = connection.pending
+        if pending is None or connection.state != State.BINDING or not self._clients.table.holds(connection):
+            return
+        self._bind_here(connection, pending)
+        if connection.state == State.BOUND:
+            self._clients.resume(connection)
+            self.moving.start_scan(RETRY_S)  # another ring may have come meanwhile
 
     def _new_token(self) -> bytes:
         """128 random bits in hex, drawn until this worker owns them (any owner does if it leaves or owns no slot)."""
@@ -115,15 +162,21 @@ class Landing:
                 return token
 
     def _bind_here(self, connection: Connection, pending: Pending) -> None:
-        older = self._clients.table.by_token.get(pending.token)
-        if older and not self._rules.may_replace(connection, older):
-            self._refuse(connection, pending, 403, "the token belongs to another uid", CloseReason.REJECTED)
+        if not self._may_bind(connection, pending):
             return
         connection.pending = None
         connection.fan_out_seen = self._fan_outs.latest
         if self._enter(connection, pending.token):
             self._clients.answer(connection, self._rules.bound(connection, pending.message_id, pending.asked))
             self._release(connection)
+
+    def _may_bind(self, connection: Connection, pending: Pending) -> bool:
+        """Whether it may have the token; it is refused if not."""
+        older = self._clients.table.by_token.get(pending.token)
+        if older and not self._rules.may_replace(connection, older):
+            self._refuse(connection, pending, 403, "the token belongs to another uid", CloseReason.REJECTED)
+            return False
+        return True
 
     def _refuse(
         self, connection: Connection, pending: Pending | None, status: int, message: str, reason: CloseReason
@@ -134,7 +187,7 @@ class Landing:
     def _enter(self, connection: Connection, token: bytes) -> bool:
         """Bind in the table. Of two for one token the greater binding stays; False: not this one."""
         older = self._clients.table.by_token.get(token)
-        if older and older.binding > connection.binding:
+        if older and rank(older) > rank(connection):
             connection.token = token
             self._replace(connection)
             return False
@@ -155,14 +208,15 @@ class Landing:
     # --- taking (gateway.hand_overs.Taker)
 
     def wants(self, connection: Connection) -> bool:
-        """Whether an arriving client belongs here: its token's slot is ours, or it has none yet.
+        """Whether an arriving client belongs here: its token's slot is ours or another host's, or it has none yet.
 
         A leaving worker takes clients until it has seen the ring without it: pushes may wait here for them.
         """
         if self.stopping or self._ownership.name not in self._ownership.live:
             return False
         token = connection.pending.token if connection.pending else connection.token
-        return not token or self._ownership.owner(token) == self._ownership.name
+        owner = self._ownership.owner(token) if token else None
+        return owner is None or owner == self._ownership.name or not self._ownership.is_near(owner)
 
     def arrived(self, connection: Connection) -> None:
         """A client is ours now."""
@@ -179,122 +233,113 @@ class Landing:
         """Bind a client that was bound, and send what it has missed on its way."""
         if self._enter(connection, connection.token or b""):
             self._fan_outs.catch_up(connection)
+            self._claim_if_far(connection)
             self._release(connection)
+
+    def _claim_if_far(self, connection: Connection) -> None:
+        """Claim a client that is bound here though another has its token, or has claimed it."""
+        token = connection.token or b""
+        owner, foreign = self._ownership.owner(token), self._claims.foreign.get(token)
+        if foreign:
+            self.claiming.taken([foreign])
+        elif owner is not None and not self._ownership.is_near(owner):
+            self.claiming.keep(connection)
 
     def _go_on(self, connection: Connection) -> None:
         if connection.fd >= 0 and connection.state in (State.OPEN, State.BOUND):
             self._clients.resume(connection)
 
+    def taken_over(self, connection: Connection) -> None:
+        """A client of a dead predecessor is served on. It has seen what that one had begun to send to all."""
+        self._last_binding = max(self._last_binding, connection.binding)
+        connection.fan_out_seen = self._fan_outs.latest
+        if connection.state == State.BOUND and connection.token:
+            self._enter(connection, connection.token)
+
     def came_back(self, connection: Connection) -> None:
         """A client could not be given. It is held here again until it can be."""
-        self._clients.adopt(connection, max(connection.deadline - self._clients.wheel.tick, 1))
+        self._clients.adopt_again(connection, max(connection.deadline - self._clients.wheel.tick, 1))
         if connection.state == State.BINDING:
             self._waiting.setdefault(connection, self._clients.wheel.tick)
-            self._clients.later(_RETRY_S, lambda: self._retry(connection))
+            self._clients.later(RETRY_S, lambda: self._retry(connection))
             return
         if connection.state == State.BOUND:
             self._enter_again(connection)
         self._go_on(connection)
-        self._start_scan(_RETRY_S)
+        self.moving.start_scan(RETRY_S)
 
-    # --- moving
+    # --- giving
+
+    def _given(self, connection: Connection) -> None:
+        """Another worker has it now, and claims it itself if need be."""
+        self._refusals.pop(connection, None)
+        self._waiting.pop(connection, None)
+        token = connection.token
+        if token is None or token in self._clients.table.by_token:
+            return
+        owner = self._ownership.owner(token)
+        if owner is not None and self._ownership.is_near(owner):
+            self.claiming.withdraw(token)
+        else:
+            self._claims.forget(token)
+        if not self._ownership.owns(token) or self._ownership.is_settled(token):
+            self._lost(token)
+
+    def _refused(self, connection: Connection) -> None:
+        self._refusals[connection] += 1
+
+    def _lost(self, token: bytes) -> None:
+        """The client of a token is with another: what was held for it goes there."""
+        self._report(self._deliveries.stale(token))
+
+    def _report(self, late: list[tuple[HeldPush, int]]) -> None:
+        if late:
+            self.late(late)
+
+    def _consider(self, connection: Connection) -> None:
+        """Where a client belongs under the present ring: it is given there, or claimed."""
+        if connection.state == State.BOUND:
+            owner = self._ownership.owner(connection.token or b"")
+            if owner == self._ownership.name:
+                if self._claims.mine and self.moving.open and self._claims.claimed_by(connection):
+                    self.claiming.withdraw(connection.token or b"")
+            elif owner is not None:
+                self._consider_foreign(connection, owner)
+        elif connection.state == State.OPEN and self.leaving and self._ownership.others and self.moving.open:
+            self.hand_overs.give(connection, self._chance.choice(self._ownership.others))
+
+    def _consider_foreign(self, connection: Connection, owner: str) -> None:
+        near = self._ownership.is_near(owner)
+        if not near and self.leaving and self._ownership.others:
+            near, owner = True, self._chance.choice(self._ownership.others)
+        if not near or self._is_kept(connection):
+            self.claiming.keep(connection)
+        elif self.moving.open:
+            # its new owner may be too new to have them
+            self._fan_outs.catch_up(connection)
+            if connection.state == State.BOUND:
+                self.hand_overs.give(connection, owner)
+
+    # --- another ring
 
     def ring_changed(self) -> None:
         """Give what the new ring takes from us, then say MOVED."""
-        self._ring_tick = self._clients.wheel.tick
-        self._give_up_foreign()
+        self._refusals.clear()
+        self._claims.keep_foreign(self._ownership.owns)
+        self._report(self._deliveries.give_up_stale())
         for connection in list(self._waiting):
             self._retry(connection)
-        self._start_scan(0)
-        if not self._ownership.awaited:
-            self._settle()
+        self.moving.ring_changed()
 
-    def _give_up_foreign(self) -> None:
-        """What is held for tokens that the new ring gives to others: their clients will not come here."""
-        held = self._deliveries.held
-        foreign = [token for token in held.tokens() if self._ownership.owner(token) != self._ownership.name]
-        late = [(push, int(Outcome.UNAVAILABLE)) for token in foreign for push in held.take(token)]
-        if late:
-            self.late(late)
+    def _settled(self, in_time: bool) -> None:
+        """Whoever was to come has come, or has not within the time."""
+        self._report(self._deliveries.give_up(Outcome.OFFLINE if in_time else Outcome.UNAVAILABLE))
+        if in_time:
+            self.settled()
 
     def give_up(self) -> None:
         """This worker ends: nothing that is held can be delivered any more."""
-        late = [(push, int(Outcome.UNAVAILABLE)) for _, push in self._deliveries.held.take_all()]
-        if late:
-            self.late(late)
-
-    def _start_scan(self, seconds: float) -> None:
-        """Look at every connection, from the first on; a scan under way begins anew."""
-        self._scan_at = 0
-        self._schedule_scan(seconds)
-
-    def _schedule_scan(self, seconds: float) -> None:
-        if not self._scan_scheduled:
-            self._scan_scheduled = True
-            self._clients.later(seconds, self._scan)
-
-    def _scan(self) -> None:
-        """Look at some connections, as many as may be under way."""
-        self._scan_scheduled = False
-        if self._scan_at is None:
-            return
-        by_fd = self._clients.table.by_fd
-        end = min(self._scan_at + _SCAN_PER_TURN, len(by_fd))
-        for fd in range(self._scan_at, end):
-            connection = by_fd[fd]
-            if connection is not None:
-                self._consider(connection)
-            if self._hand_overs.count >= _UNDER_WAY_MAX:
-                end = fd + 1
-                break
-        self._scan_at = end if end < len(by_fd) else None
-        if self._scan_at is None:
-            self._say_moved()
-        else:
-            self._schedule_scan(0 if self._hand_overs.count < _UNDER_WAY_MAX else _BREATH_S)
-
-    def _consider(self, connection: Connection) -> None:
-        """Give a connection away if it is not ours under the present ring."""
-        if connection.state == State.BOUND:
-            owner = self._ownership.owner(connection.token or b"")
-            if owner is not None and owner != self._ownership.name:
-                # its new owner may be too new to have them
-                self._fan_outs.catch_up(connection)
-                if connection.state == State.BOUND:
-                    self._hand_overs.give(connection, owner)
-        elif connection.state == State.OPEN and self.leaving:
-            others = [worker for worker in self._ownership.live if worker != self._ownership.name]
-            if others:
-                self._hand_overs.give(connection, self._chance.choice(others))
-
-    def _say_moved(self) -> None:
-        if self._scan_at is not None or self._told == self._ownership.epoch:
-            return
-        if self._hand_overs.moving:
-            self._clients.later(_BREATH_S, self._say_moved)
-            return
-        self._told = self._ownership.epoch
-        self._hand_overs.say_moved()
-
-    def _link_lost(self, worker: str) -> None:
-        """MOVED may have been lost with the link: say it again."""
-        if self._told == self._ownership.epoch and worker in self._ownership.live:
-            self._clients.later(_RETRY_S, self._hand_overs.say_moved)
-
-    def _moved(self, peer: str, message: Moved) -> None:
-        if self._ownership.moved(message.worker, message.epoch):
-            self._settle()
-
-    def _settle(self) -> None:
-        """All that could come has come: what is still held is for clients that are nowhere."""
-        self._ownership.settle()
-        self._give_up_held(Outcome.OFFLINE)
-        self.settled()
-
-    def _give_up_held(self, outcome: Outcome) -> None:
-        late = self._deliveries.give_up(outcome)
-        if late:
-            self.late(late)
+        self._report([(push, int(Outcome.UNAVAILABLE)) for _, push in self._deliveries.held.take_all()])
 
     # --- time
 
@@ -309,11 +354,13 @@ class Landing:
                 self._refuse(connection, connection.pending, 503, "no worker for this token", CloseReason.UNAVAILABLE)
             else:
                 self._retry(connection)
-        self._give_up_waiting(tick)
+        self.moving.tick(tick)
         if self._deliveries.held.count and not self._ownership.awaited:
-            self._give_up_held(Outcome.UNAVAILABLE)  # for clients that were away, and went
-        if self.leaving and self._scan_at is None and self._clients.table.count:
-            self._start_scan(0)
+            self._report(self._deliveries.give_up(STALE))  # for clients that were away, and went
+        for connection in [connection for connection in self._refusals if connection.fd < 0]:
+            del self._refusals[connection]
+        if self.leaving and not self.moving.scanning and self._clients.table.count:
+            self.moving.start_scan(0)
 
     def _retry(self, connection: Connection) -> None:
         if self._clients.table.holds(connection) and connection.state == State.BINDING:
@@ -321,19 +368,25 @@ class Landing:
             if connection.state == State.BOUND:
                 self._clients.resume(connection)
 
-    def _give_up_waiting(self, tick: int) -> None:
-        if self._ownership.awaited and tick - self._ring_tick >= self._timeout_s:
-            self._clients.counters["moves_timed_out"] += 1
-            self._give_up_held(Outcome.UNAVAILABLE)
-            self._ownership.settle()
-            self.settled()
+    def ended(self, connection: Connection) -> None:
+        """A client has ended: it is claimed no longer, and nothing waits for it."""
+        token = token_of(connection)
+        coming = self._claims.pending.get(token) is connection
+        self.claiming.ended(connection)
+        if coming and token not in self._clients.table.by_token:
+            self._lost(token)
 
     # --- leaving
 
     @property
+    def out(self) -> bool:
+        """Whether a ring without this worker is in force: no router that it hears sends pushes here any more."""
+        return self.moving.open and self._ownership.name not in self._ownership.live
+
+    @property
     def empty(self) -> bool:
         """Whether every client has been given away or has ended."""
-        return not self._clients.table.count and not self._hand_overs.count
+        return not self._clients.table.count and not self.hand_overs.count
 
     def disconnect_all(self, reason: CloseReason) -> None:
         """Tell every client to come back later, each at its own time, and close."""
@@ -344,4 +397,4 @@ class Landing:
 
     def stop(self) -> None:
         """Close the links to other workers."""
-        self._hand_overs.close()
+        self.hand_overs.close()

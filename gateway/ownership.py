@@ -2,12 +2,17 @@
 
 Pure. A slot that a ring change brings is *unsettled* until every other worker has said MOVED for that
 epoch, which it does after the last client it had to hand over. Until then a push for a token that is
-not here waits; afterwards absent means OFFLINE.
+not here waits; afterwards absent means OFFLINE. Workers of other hosts cannot hand clients over and do not say MOVED:
+they claim what they keep, and for that they are given a moment.
 """
 
 from shared.bus import RingNews
+from shared.places import host_of
 from shared.rings import NO_EPOCH, Epoch, owners_of_slots
 from shared.tokens import SLOTS, slot_of
+
+#: Stands among the awaited for all workers of other hosts.
+OTHER_HOSTS = "*"
 
 
 class Ownership:
@@ -15,6 +20,7 @@ class Ownership:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.host = host_of(name)
         self.epoch = NO_EPOCH
         self.live: dict[str, str] = {}  # worker -> hand-over socket
         self.leaving: dict[str, str] = {}
@@ -36,8 +42,27 @@ class Ownership:
 
     @property
     def awaited(self) -> frozenset[str]:
-        """Workers whose MOVED is still to come."""
+        """Workers of this host whose MOVED is still to come, and OTHER_HOSTS."""
         return frozenset(self._awaited)
+
+    @property
+    def news(self) -> RingNews:
+        """The ring, as it was told."""
+        return RingNews(self.epoch, self.live, self.leaving)
+
+    @property
+    def others(self) -> list[str]:
+        """The other live workers of this host: those that clients can be given to."""
+        return [worker for worker in self.live if worker != self.name and self.is_near(worker)]
+
+    @property
+    def peers(self) -> set[str]:
+        """The other workers of this host, leaving ones too."""
+        return {worker for worker in [*self.live, *self.leaving] if worker != self.name and self.is_near(worker)}
+
+    def is_near(self, worker: str) -> bool:
+        """Whether a worker is on this host."""
+        return host_of(worker) == self.host
 
     def follow(self, news: RingNews) -> bool:
         """Take a newer ring; False if it is not newer."""
@@ -47,7 +72,7 @@ class Ownership:
         self.epoch, self.live, self.leaving = news.epoch, news.live, news.leaving
         self._owners = owners_of_slots(list(news.live))
         self._mine = frozenset(slot for slot in range(SLOTS) if self._owners and self._owners[slot] == self.name)
-        peers = (news.live.keys() | news.leaving.keys()) - {self.name}
+        peers = self.peers | (set() if all(map(self.is_near, [*news.live, *news.leaving])) else {OTHER_HOSTS})
         self._moved = {peer: epoch for peer, epoch in self._moved.items() if peer in peers}
         self._awaited = {peer for peer in peers if self._moved.get(peer, NO_EPOCH) < news.epoch}
         self._unsettled = self._mine - settled if self._awaited else frozenset()
@@ -73,6 +98,10 @@ class Ownership:
     def owner(self, token: bytes) -> str | None:
         """The worker that owns a token; None while no worker is live."""
         return self._owners[slot_of(token)] if self._owners else None
+
+    def owns(self, token: bytes) -> bool:
+        """Whether a token is this worker's."""
+        return slot_of(token) in self._mine
 
     def is_settled(self, token: bytes) -> bool:
         """Whether a token that is not here is nowhere."""

@@ -22,7 +22,9 @@ ROOTS = frozenset({"gateway.launch", "gateway.worker", "router.main", "services.
 SHELLS = ROOTS | {
     "gateway.acceptors",
     "gateway.bus_handlers",
+    "gateway.bus_keys",
     "gateway.bus_link",
+    "gateway.claiming",
     "gateway.client_loop",
     "gateway.closing",
     "gateway.conversations",
@@ -34,6 +36,7 @@ SHELLS = ROOTS | {
     "gateway.landing",
     "gateway.ledgers",
     "gateway.listeners",
+    "gateway.moving",
     "gateway.peers",
     "gateway.port_locks",
     "gateway.run_files",

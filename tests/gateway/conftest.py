@@ -44,6 +44,6 @@ def worker(no_leaks):
         return made[-1]
 
     yield make
-    until(lambda: not any(one.landing._hand_overs.count for one in made))  # each descriptor has one holder
+    until(lambda: not any(one.landing.hand_overs.count for one in made))  # each descriptor has one holder
     for one in made:
         one.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gevent
 
-from gateway.bus_handlers import BusHandlers
+from gateway.bus_handlers import BusHandlers, Process
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection
 from gateway.conversations import Conversations
@@ -23,6 +23,7 @@ from gateway.held_pushes import HeldPushes
 from gateway.landing import Landing
 from gateway.ownership import Ownership
 from gateway.peers import PeerListener
+from gateway.router_links import RouterLinks
 from gateway.sessions import SessionLimits, SessionRules
 from gateway.streams import PROXY_DONE, StreamLimits
 from shared import bus
@@ -54,15 +55,19 @@ def turns(number=4):
 @contextmanager
 def busy(*workers):
     """These workers read nothing of what the others send them."""
+    readers = [link._reader for parts in workers for link in parts.links()]
     for parts in workers:
         parts.listener._watcher.stop()
-        for link in parts.listener.links:
-            link._reader.stop()
+        parts.landing.hand_overs.receive = parts.defer
+    for reader in readers:
+        reader.stop()
     yield
     for parts in workers:
         parts.listener._watch()
-        for link in parts.listener.links:
+        del parts.landing.hand_overs.receive
+        for link in parts.links():
             link._reader.start(link._readable)
+        parts.catch_up()
 
 
 def descriptors():
@@ -198,13 +203,22 @@ class Clients:
         assert self.expect_internal_errors or not self.counters["internal_errors"]
 
 
-class Parts(Clients):
-    """All of a worker but bus and listeners. `said` holds what it told the router."""
+class Said(list):
+    """What a worker told one router: a link's other end."""
 
-    def __init__(self, name="h/0", directory=None, verifier=None, **changes):
+    def send(self, frames):
+        self.append(list(frames))
+        return True
+
+
+class Parts(Clients):
+    """All of a worker but bus and listeners. `told` holds what it told each router, `said` what the first."""
+
+    def __init__(self, name="h/0", directory=None, verifier=None, routers=1, **changes):
         super().__init__(**changes)
         settings = self.settings
-        self.name, self.said = name, []
+        self.name, self.told = name, [Said() for _ in range(routers)]
+        self.said = self.told[0]
         encoder = Encoder(settings.deflate_min_bytes)
         limits = SessionLimits(
             settings.body_limit_bytes,
@@ -238,65 +252,71 @@ class Parts(Clients):
         )
         self.conversations = Conversations(self.loop, rules, encoder, settings, frozenset())
         self.conversations.bind = self.landing.bind
+        self.conversations.ended = self.landing.ended
         self.conversations.healthy = lambda: True
         self.directory = directory or tempfile.TemporaryDirectory(prefix="pg", dir="/tmp")
         self.path = f"{self.directory.name}/{name.rpartition('/')[2]}.sock"
         self.listener = PeerListener(Path(self.path), self.landing.receive, self.landing.lost)
+        self.routers = RouterLinks(self.told, lambda: self.loop.wheel.tick, settings.worker_heartbeat_ms)
+        process = Process("1f" * 8, os.getpid(), 77, self.path)
         self.handlers = BusHandlers(
-            self.loop, self.ownership, self.deliveries, self.fan_outs, self.landing, self, encoder, self.path
+            self.loop, self.ownership, self.deliveries, self.fan_outs, self.landing, self.routers, encoder, process
         )
         self.loop.start(self.conversations)
         self.batches = 0
+        self.deferred = []
+        self.alive(0)
 
-    # --- the router's part
+    # --- the routers' part
 
-    def send(self, frames):
-        """What `gateway.bus_link` does."""
-        self.said.append(list(frames))
-        return True
+    def hear(self, frames, router=0):
+        """A message from a router."""
+        self.loop.guarded(self.handlers.receive, router, list(frames))
 
-    def hear(self, frames):
-        """A message from the router."""
-        self.loop.guarded(self.handlers.receive, list(frames))
+    def alive(self, *routers):
+        """These are heard."""
+        for router in routers:
+            self.hear(bus.encode_control(bus.ALIVE1, {"router": router}), router)
 
-    def ring(self, counter, live, leaving=()):
+    def ring(self, counter, live, leaving=(), router=0):
         """RING1 with the hand-over sockets of all workers concerned."""
-        self.hear(ring(counter, live, leaving))
+        self.hear(ring(counter, live, leaving), router)
 
-    def batch(self, pushes, flags=0, prefix=bytes(16), signal=4, sub_signal=0, first=0):
+    def batch(self, pushes, flags=0, prefix=bytes(16), signal=4, sub_signal=0, first=0, router=0):
         """Send a batch of (token, payload); its number."""
         self.batches += 1
         segment = bus.Segment(len(pushes), flags, prefix, signal, sub_signal)
         index = [bus.ENTRY.pack(len(token), len(payload), at) for at, (token, payload) in enumerate(pushes, first)]
         data = [token + payload for token, payload in pushes]
-        self.hear(bus.encode_batch(Epoch(1, 1), self.batches, [segment], index, data))
+        self.hear(bus.encode_batch(Epoch(1, 1), self.batches, [segment], index, data), router)
         return self.batches
 
-    def push(self, *pushes, **options):
+    def push(self, *pushes, router=0, **options):
         """Outcomes of a batch, as the worker answers it at once."""
-        number = self.batch(pushes, **options)
-        (answered,) = [
-            frames for frames in self.said if frames[0] == bus.OUTCOMES1 and bus.decode_outcomes(frames)[0] == number
-        ]
-        return list(bus.decode_outcomes(answered)[1])
+        number = self.batch(pushes, router=router, **options)
+        (outcomes,) = [body for told, body in self.heard(bus.OUTCOMES1, bus.decode_outcomes, router) if told == number]
+        return list(outcomes)
 
-    def late(self):
+    def heard(self, kind, decode=bus.decode_control, router=0):
+        """Every message of a kind that a router was told, decoded."""
+        return [decode(frames) for frames in self.told[router] if frames[0] == kind]
+
+    def late(self, router=0):
         """(batch, index, outcome) of everything that was told late."""
-        told = [bus.decode_late(frames) for frames in self.said if frames[0] == bus.LATE1]
-        return [(number, *pair) for number, pairs in told for pair in pairs]
+        return [(number, *pair) for number, pairs in self.heard(bus.LATE1, bus.decode_late, router) for pair in pairs]
 
-    def fan_out(self, number, payload, flags=0, prefix=bytes(16)):
+    def fan_out(self, number, payload, flags=0, prefix=bytes(16), router=0):
         """Send an ALL1."""
-        self.hear(bus.encode_fan_out(Epoch(1, 1), number, bus.Segment(1, flags, prefix, 4, 0), payload))
+        self.hear(bus.encode_fan_out(Epoch(1, 1), number, bus.Segment(1, flags, prefix, 4, 0), payload), router)
 
-    def counts(self, number):
+    def counts(self, number, router=0):
         """What COUNTS1 said of a fan-out, or None."""
-        told = [bus.decode_numbered(frames) for frames in self.said if frames[0] == bus.COUNTS1]
+        told = self.heard(bus.COUNTS1, bus.decode_numbered, router)
         return next((body for told_number, body in told if told_number == number), None)
 
-    def counted(self, number):
+    def counted(self, number, router=0):
         """The same, once it is said."""
-        return until(lambda: self.counts(number))
+        return until(lambda: self.counts(number, router))
 
     def call(self, kind, *tokens):
         """Answers of a CALL1, or None while there are none."""
@@ -305,7 +325,7 @@ class Parts(Clients):
         return self.reply(number)
 
     def reply(self, number):
-        told = [bus.decode_numbered(frames) for frames in self.said if frames[0] == bus.REPLY1]
+        told = self.heard(bus.REPLY1, bus.decode_numbered)
         return next((body["answers"] for told_number, body in told if told_number == number), None)
 
     def bound(self, token, version=2, **options):
@@ -314,6 +334,25 @@ class Parts(Clients):
         end.say(1, {"token": token.decode(), **options}, version)
         assert json.loads(end.packet(version).body)["status"] == 200
         return end, connection
+
+    # --- the other workers
+
+    def links(self):
+        """All links to other workers, of both directions."""
+        return [*self.listener.links, *self.landing.hand_overs._links.values()]
+
+    def defer(self, *received):
+        """A message that comes on a link made while this worker is `busy`."""
+        if "receive" in vars(self.landing.hand_overs):
+            self.deferred.append(received)
+        else:
+            self.landing.receive(*received)
+
+    def catch_up(self):
+        """Read what was deferred."""
+        deferred, self.deferred = self.deferred, []
+        for received in deferred:
+            self.landing.receive(*received)
 
     def close(self):
         self.landing.stop()

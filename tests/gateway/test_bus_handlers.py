@@ -27,31 +27,30 @@ def last(parts, kind):
     return bus.decode_control(next(frames for frames in reversed(parts.said) if frames[0] == kind))
 
 
-def test_ready_says_who_this_is(one):
-    one.handlers.say_ready()
+def test_ready_says_who_this_is(worker):
+    one = worker()
+    one.handlers.say_ready_to_all()
     first = last(one, bus.READY1)
-    assert len(bytes.fromhex(first.pop("incarnation"))) == 8
     assert first == {
         "worker": A,
+        "incarnation": "1f" * 8,
         "pid": os.getpid(),
+        "started": 77,
         "hand_over": one.path,
         "leaving": False,
         "version": __version__,
         "fan_out": 0,
+        "routers": [0],
+        "claims": 0,
     }
+    one.ring(1, [one])
+    one.fan_out(9, b"x")
+    one.handlers.say_ready(0)
+    ring = {"epoch": [1, 1], "live": {A: one.path}, "leaving": {}}
+    assert last(one, bus.READY1) == first | {"ring": ring, "fan_out": 9}
     one.landing.leaving = True
     one.hear(bus.encode_control(bus.WHO1, {}))
     assert last(one, bus.READY1)["leaving"] is True
-
-
-def test_one_run_of_a_worker_has_one_incarnation(one, worker):
-    one.handlers.say_ready()
-    first = last(one, bus.READY1)["incarnation"]
-    one.handlers.say_ready()
-    assert last(one, bus.READY1)["incarnation"] == first
-    other = worker(B)
-    other.handlers.say_ready()
-    assert last(other, bus.READY1)["incarnation"] != first
 
 
 def test_a_beat_tells_the_figures(one):
@@ -64,6 +63,7 @@ def test_a_beat_tells_the_figures(one):
     body = last(one, bus.BEAT1)
     assert body["connections"] == {"v0": 1, "v1": 1, "v2": 1, "ws_text": 2, "ws_binary": 1, "unbound": 1}
     assert body["epoch"] == [1, 1]
+    assert body["routers"] == [0]
     assert body["counters"] == one.counters
     assert body["counters"]["pushes_sent"] == 1
 
@@ -192,7 +192,7 @@ def test_a_call_that_waited_is_answered_when_the_next_ring_takes_its_slot(worker
 def test_late_outcomes_are_told_by_batch(one):
     segment = bus.Segment(1, 0, bytes(16), 4, 0)
     told = [(7, 0, Outcome.SENT), (9, 3, Outcome.OFFLINE), (7, 2, Outcome.OFFLINE)]
-    one.landing.late([(HeldPush(number, place, segment, 0, b""), outcome) for number, place, outcome in told])
+    one.landing.late([(HeldPush(0, number, place, segment, 0, b""), outcome) for number, place, outcome in told])
     assert one.late() == [(7, 0, 0), (7, 2, 3), (9, 3, 3)]
     assert (one.counters["pushes_sent"], one.counters["pushes_offline"]) == (1, 2)
 

@@ -48,7 +48,8 @@ class Worker:
         self.counters = new_counters()
         self.received = []
         self.act = lambda frames: None
-        self.link = BusLink(endpoint, NAME, self.guarded, self.counters)
+        self.context = zmq.Context()
+        self.link = BusLink(endpoint, NAME, self.guarded, self.counters, self.context)
         self.link.receive = self.receive
 
     def guarded(self, callback, *arguments):
@@ -61,6 +62,10 @@ class Worker:
     def receive(self, frames):
         self.received.append(frames)
         self.act(frames)
+
+    def close(self):
+        self.link.close()
+        self.context.term()
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def joined(endpoint):
     worker.link.send([b"READY1", b"{}"])
     assert router.receive() == [NAME, b"READY1", b"{}"]
     yield router, worker
-    worker.link.close()
+    worker.close()
     router.close()
 
 
@@ -163,7 +168,7 @@ def test_a_router_that_comes_late_or_again(endpoint):
     assert until(back) == [NAME, b"BEAT1"]
     router.send(b"WHO1")
     until(lambda: [b"WHO1"] in worker.received)
-    worker.link.close()
+    worker.close()
     router.close()
 
 
@@ -174,7 +179,7 @@ def test_with_no_router_answers_are_bounded_and_what_is_dropped_is_counted(endpo
     assert sent == 10_000
     assert worker.counters["bus_drops"] == 500
     worker.link._socket.setsockopt(zmq.LINGER, 0)
-    worker.link.close()
+    worker.close()
 
 
 def test_last_words_are_sent_before_it_closes(endpoint):
@@ -182,7 +187,7 @@ def test_last_words_are_sent_before_it_closes(endpoint):
     worker.link.start()
     worker.link.send([b"READY1"])
     worker.link.send([b"BYE1"])
-    worker.link.close()
+    worker.close()
     assert [router.receive()[1] for _ in range(2)] == [b"READY1", b"BYE1"]
     router.close()
 
@@ -192,7 +197,7 @@ def test_nothing_happens_after_it_is_closed(endpoint, capsys):
     router, worker = Router(endpoint), Worker(endpoint)
     worker.link.start()
     worker.link.send([b"READY1"])
-    worker.link.close()
+    worker.close()
     turns()
     assert capsys.readouterr().err == ""
     assert worker.link.send([b"BEAT1"]) is False

@@ -8,7 +8,7 @@ SEGMENT = Segment(1, 0, bytes(16), 4, 0)
 
 
 def push(place, payload=b""):
-    return HeldPush(1, place, SEGMENT, place, payload)
+    return HeldPush(0, 1, place, SEGMENT, place, payload)
 
 
 def test_a_tokens_pushes_come_out_in_order():

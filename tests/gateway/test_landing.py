@@ -31,7 +31,7 @@ def settled(*workers):
     """Every hand-over is done, and every MOVED has come."""
     until(
         lambda: all(
-            not parts.ownership.awaited and parts.landing._scan_at is None and not parts.landing._hand_overs.count
+            not parts.ownership.awaited and parts.landing.moving._scan_at is None and not parts.landing.hand_overs.count
             for parts in workers
         )
     )
@@ -460,8 +460,9 @@ def test_pushes_held_for_a_token_that_the_next_ring_gives_to_another(worker):
         other.ring(2, [one, other])
         assert other.push((token, b"x"), (kept, b"y")) == [bus.HELD] * 2
         other.ring(3, [one, other, third])
-        assert other.late() == [(1, 0, Outcome.UNAVAILABLE)]
+        assert other.late() == [(1, 0, bus.STALE)]
         assert other.held.tokens() == [kept]
+        assert other.counters["pushes_stale"] == 1
 
 
 def test_a_client_that_comes_back_gets_what_was_held_meanwhile(worker):
@@ -492,7 +493,7 @@ def test_a_client_that_is_still_under_way_from_here_is_not_offline(worker):
     end, _ = one.bound(token)
     one.ring(2, [one, other])
     with busy(other):
-        until(lambda: one.landing._hand_overs._under_way)
+        until(lambda: one.landing.hand_overs._under_way)
         one.ring(3, [one])  # the other is gone from the ring: nobody is awaited
         assert one.ownership.awaited == frozenset()
         assert one.push((token, b"1")) == [bus.HELD]
@@ -509,13 +510,12 @@ def test_what_was_held_for_one_that_went_after_all_is_not_kept(worker):
     one.bound(token)
     one.ring(2, [one, other])
     with busy(other):
-        until(lambda: one.landing._hand_overs._under_way)
+        until(lambda: one.landing.hand_overs._under_way)
         other.ring(2, [one, other])
         one.ring(3, [one])
         assert one.push((token, b"1")) == [bus.HELD]
-    until(lambda: here(other, token) and not one.landing._hand_overs.count)
-    one.advance()
-    assert one.late() == [(1, 0, Outcome.UNAVAILABLE)]
+    until(lambda: here(other, token) and not one.landing.hand_overs.count)
+    assert one.late() == [(1, 0, bus.STALE)]
     assert one.held.count == 0
 
 
@@ -528,7 +528,7 @@ def test_a_throttled_client_that_comes_back_is_read_again(worker):
     until(lambda: connection.paused)
     with busy(other):
         one.ring(2, [one, other])
-        until(lambda: one.landing._hand_overs._under_way)
+        until(lambda: one.landing.hand_overs._under_way)
         one.advance(2)
         one.ring(3, [one])
     until(lambda: here(one, token))
@@ -546,7 +546,7 @@ def test_a_lost_link_brings_clients_back_and_they_are_given_again(worker):
     ends = {token: one.bound(token)[0] for token in tokens}
     with busy(other):
         tell(2, [one, other])
-        until(lambda: one.landing._hand_overs._under_way)
+        until(lambda: one.landing.hand_overs._under_way)
     until(lambda: other.listener.links)[0].close()
     settled(one, other)
     for token, end in ends.items():
@@ -560,7 +560,7 @@ def test_moved_is_said_again_when_a_link_was_lost(two):
     one, other = two
     with busy(other):
         tell(2, two)
-        until(lambda: one.landing._told == (1, 2))
+        until(lambda: one.landing.moving.told == (1, 2))
         other.listener.links.pop().close()
     settled(one, other)
 
@@ -572,7 +572,7 @@ def test_of_two_bindings_the_greater_stays_whichever_comes_first(worker):
     first, _ = one.bound(token)
     with busy(other):
         tell(2, [one, other])
-        until(lambda: one.landing._hand_overs._under_way)
+        until(lambda: one.landing.hand_overs._under_way)
         second, connection = other.bound(token)
     assert json.loads(first.packet().body) == {"reason": "replaced"}
     assert first.rest() == b""
@@ -619,7 +619,7 @@ def test_a_leaving_worker_gives_nothing_to_itself(worker):
     one.advance(3)
     turns()
     assert one.loop.table.holds(connection)
-    assert one.landing._hand_overs._links == {}
+    assert one.landing.hand_overs._links == {}
     assert end.ask(PING) == {"interval": 400}
 
 
@@ -729,7 +729,7 @@ def test_a_fan_out_reaches_a_client_that_was_away_and_came_back(worker):
     end, _ = one.bound(token)
     with busy(other):
         one.ring(2, [one, other])
-        until(lambda: one.landing._hand_overs._under_way)
+        until(lambda: one.landing.hand_overs._under_way)
         one.fan_out(1, b"all")
         one.ring(3, [one])
     until(lambda: here(one, token))
