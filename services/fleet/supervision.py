@@ -6,13 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from supervisor.xmlrpc import SupervisorTransport
-
+from services.fleet.supervisors import Program, Supervisor, SupervisorError, socket_path
 from shared import places
 from shared.errors import SettingsError
 from shared.settings import Settings
@@ -20,9 +18,6 @@ from shared.settings import Settings
 CONFIGURATION = Path(__file__).resolve().parents[2] / "supervisord.conf"
 
 _PR_SET_PDEATHSIG = 1
-#: States of a process in supervisord's own numbers: up; and will not come up (BACKOFF, EXITED, FATAL, UNKNOWN).
-_RUNNING = 20
-_FAILED = frozenset({30, 100, 200, 1000})
 #: Bytes that supervisord appends to its socket's path while it makes it.
 _SOCKET_SUFFIX = len(".1234567")
 _SOCKET_PATH_MAX = 107
@@ -39,6 +34,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """What supervisord.conf takes from the environment, besides all settings as they are."""
     wanted = {
         "PUSH_DATA_DIR": str(Path(settings.data_dir).absolute()),
+        "PUSH_ROUTERS": str(settings.routers),
         "PUSH_WORKERS": str(settings.workers),
         "PUSH_DRAIN_TIMEOUT_S": str(settings.drain_timeout_s),
         # The commands in it are found beside this Python, as in its virtualenv.
@@ -60,16 +56,11 @@ def make_directories(settings: Settings) -> None:
         raise SettingsError("data_dir", f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
 
 
-def socket_path(settings: Settings) -> Path:
-    """supervisord's own socket, for supervisorctl."""
-    return places.run_dir(settings) / "supervisor.sock"
-
-
 class Supervision:
     """A running supervisord, in a session of its own so that the terminal's Ctrl-C does not reach it."""
 
     def __init__(self, settings: Settings, configuration: Path = CONFIGURATION) -> None:
-        self._settings = settings
+        self._supervisor = Supervisor(settings)
         command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(configuration)]
         libc = ctypes.CDLL(None)
         launcher = os.getpid()
@@ -95,28 +86,20 @@ class Supervision:
 
     def not_up(self) -> list[str]:
         """What is not running yet, one line each. Answers on a port alone may be another fleet's."""
-        processes = self._processes()
-        if not processes:
+        programs = self._programs()
+        if not programs:
             return ["supervisord: no answer"]
-        return [f"{process['name']}: {process['statename']}" for process in processes if process["state"] != _RUNNING]
+        return [f"{program.name}: {program.state_name}" for program in programs if not program.is_up]
 
     def failures(self) -> list[Failure]:
         """Processes that have ended or cannot start. Empty too while supervisord itself does not answer yet."""
-        return [
-            Failure(process["name"], last_line(Path(process["stdout_logfile"])))
-            for process in self._processes()
-            if process["state"] in _FAILED
-        ]
+        return [Failure(program.name, last_line(program.log)) for program in self._programs() if program.has_failed]
 
-    def _processes(self) -> list[dict[str, Any]]:
-        transport = SupervisorTransport(None, None, f"unix://{socket_path(self._settings)}")
-        proxy: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+    def _programs(self) -> list[Program]:
         try:
-            return list(proxy.supervisor.getAllProcessInfo())
-        except (OSError, xmlrpc.client.Error):
+            return self._supervisor.programs()
+        except SupervisorError:
             return []
-        finally:
-            transport.close()
 
     def terminate(self) -> None:
         """Have it end itself and its processes."""

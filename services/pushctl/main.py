@@ -18,9 +18,13 @@ COMMANDS = {
     "stat": ("services.pushctl.questions:stat", "Show the fleet's figures."),
     "listen": ("services.pushctl.listening:listen", "Be a client: print what is pushed to a token."),
     "wait-ready": ("services.pushctl.processes:wait_ready", "Wait until every process of the fleet answers."),
+    "drain": ("services.pushctl.drains:drain", "Have a worker hand its clients over and end."),
+    "start": ("services.pushctl.drains:start", "Start a worker again that has left."),
+    "restart": ("services.pushctl.restarts:restart", "Restart the workers one after the other; no client notices."),
     "stop": ("services.pushctl.processes:stop", "Stop the fleet on this machine."),
     "check-config": ("services.pushctl.configuration:check_config", "Show the settings in effect, or what is wrong."),
     "keygen": ("services.pushctl.keys:keygen", "Make a CURVE key pair."),
+    "simulate": ("services.pushctl.simulations:simulate", "Try the rules out on a virtual clock, with faults."),
     "token-slot": ("services.pushctl.questions:token_slot", "Say which slot a token falls into."),
 }
 

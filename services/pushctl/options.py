@@ -12,7 +12,8 @@ import click
 import ujson
 
 if TYPE_CHECKING:
-    from services.sender import Sender
+    from services.sender import CurveKeys, Sender
+    from shared.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +42,7 @@ def sender_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "endpoints",
         multiple=True,
         metavar="ENDPOINT",
-        help="A router's sender endpoint, e.g. tcp://10.0.0.1:6700; may be repeated. Default: this host's.",
+        help="A router's sender endpoint, e.g. tcp://10.0.0.1:6700; may be repeated. Default: all of this host's.",
     )
     @click.option(
         "--key-file",
@@ -69,17 +70,24 @@ def sender_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def open_sender(way: Way, timeout: float, **settings: Any) -> Iterator[Sender]:
     """A sender whose router has answered. Raises SettingsError, and SenderError `unreachable`."""
-    from services.pushctl.keys import sender_keys  # noqa: PLC0415
     from services.sender import Sender  # noqa: PLC0415
-    from services.status.addresses import reachable_endpoint  # noqa: PLC0415
     from shared.startup.environment import read_settings  # noqa: PLC0415  (costs 0.1 s; `--help` needs none of it)
 
-    host_settings = read_settings()
-    endpoints = way.endpoints or (reachable_endpoint(host_settings),)
-    curve = sender_keys(host_settings, way.key_file, way.router_key)
+    endpoints, curve = routers_and_keys(read_settings(), way)
     with Sender(endpoints, curve=curve, give_up_s=timeout, **settings) as sender:
         sender.wait_ready(timeout)
         yield sender
+
+
+def routers_and_keys(settings: Settings, way: Way) -> tuple[tuple[str, ...], CurveKeys | None]:
+    """The sender endpoints to use, and the keys to show. Raises SettingsError and UsageError."""
+    from services.pushctl.keys import sender_keys  # noqa: PLC0415
+    from services.status.addresses import reachable_endpoints  # noqa: PLC0415
+
+    endpoints = way.endpoints or tuple(reachable_endpoints(settings))
+    if not endpoints:
+        raise click.UsageError("no router runs on this host: name one with --router")
+    return endpoints, sender_keys(settings, way.key_file, way.router_key)
 
 
 def print_json(value: Any) -> None:

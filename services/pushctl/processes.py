@@ -4,8 +4,6 @@ import contextlib
 import os
 import signal
 import time
-import xmlrpc.client
-from typing import Any
 
 import click
 
@@ -22,7 +20,7 @@ _POLL_S = 0.1
 @options.timeout(30, "How long to wait.")
 @options.as_json
 def wait_ready(timeout: float, as_json: bool) -> None:
-    """Wait until router, workers and status service answer. Exit code 3, and what is missing, if they do not."""
+    """Wait until routers, workers and status service answer. Exit code 3, and what is missing, if they do not."""
     from services.status.readiness import not_ready  # noqa: PLC0415  (`stop` needs no ZeroMQ)
 
     settings = read_settings()
@@ -37,7 +35,9 @@ def wait_ready(timeout: float, as_json: bool) -> None:
     if as_json:
         options.print_json({"ready": True, "seconds": round(seconds, 3)})
     else:
-        click.echo(f"ready: router, {settings.workers} workers, status service")
+        from services.fleet.announcements import processes  # noqa: PLC0415
+
+        click.echo(f"ready: {processes(settings)}")
 
 
 @click.command()
@@ -74,6 +74,7 @@ def _running(settings: Settings) -> dict[str, int]:
 def _tell(settings: Settings, running: dict[str, int], until: float) -> None:
     """The launcher stops everything itself; without one, the workers first, so that they can say goodbye."""
     from services.fleet.pid_files import guardians, stop_workers  # noqa: PLC0415
+    from services.fleet.supervisors import Supervisor  # noqa: PLC0415
 
     if "fleet" in running:
         os.kill(running["fleet"], signal.SIGTERM)
@@ -82,7 +83,7 @@ def _tell(settings: Settings, running: dict[str, int], until: float) -> None:
     while guardians(settings) and time.monotonic() < until - 1.5:
         time.sleep(_POLL_S / 5)
     if "supervisord" in running:
-        _supervisor(settings).shutdown()
+        Supervisor(settings).shut_down()
         return
     for name, pid in running.items():
         if not name.startswith("gateway-"):
@@ -92,15 +93,9 @@ def _tell(settings: Settings, running: dict[str, int], until: float) -> None:
 
 def _supervisord(settings: Settings) -> int | None:
     """supervisord's pid, as it says itself through its socket; None if none answers."""
+    from services.fleet.supervisors import Supervisor, SupervisorError  # noqa: PLC0415  (costs 0.1 s)
+
     try:
-        return int(_supervisor(settings).getPID())
-    except (OSError, xmlrpc.client.Error):
+        return Supervisor(settings).pid()
+    except SupervisorError:
         return None
-
-
-def _supervisor(settings: Settings) -> Any:
-    from supervisor.xmlrpc import SupervisorTransport  # noqa: PLC0415  (only `stop` needs it)
-
-    transport = SupervisorTransport(None, None, f"unix://{places.run_dir(settings) / 'supervisor.sock'}")
-    proxy: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
-    return proxy.supervisor

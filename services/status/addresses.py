@@ -14,7 +14,8 @@ def reachable(host: str) -> str:
     return ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else host
 
 
-def reachable_endpoint(settings: Settings) -> str:
-    """The router's sender endpoint, as a sender on this machine connects to it."""
+def reachable_endpoints(settings: Settings) -> list[str]:
+    """Sender endpoints of this host's routers, as a sender on this machine connects to them; none without routers."""
     listened_on, host = settings.senders_listen_on, reachable(settings.senders_listen_on)
-    return places.sender_endpoint(settings).replace(listened_on, host)
+    endpoints = [places.sender_endpoint(settings, router) for router in range(settings.routers)]
+    return [endpoint.replace(listened_on, host) for endpoint in endpoints]

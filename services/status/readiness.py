@@ -3,9 +3,10 @@
 import http.client
 from typing import Any
 
-from services.sender import Sender
-from services.status.addresses import reachable, reachable_endpoint
+from services.sender import CurveKeys, Sender
+from services.status.addresses import reachable, reachable_endpoints
 from services.status.keys import status_keys
+from shared import places
 from shared.errors import SenderError
 from shared.settings import Settings
 
@@ -18,30 +19,43 @@ def not_ready(settings: Settings, *, status: bool = True) -> list[str]:
 
     Raises SettingsError for key files that do not work.
     """
-    lines = [*_router_and_ring(settings), *_client_port(settings)]
+    lines = [*_routers_and_rings(settings), *_client_port(settings)]
     if status and not answers_ok(reachable(settings.host), settings.api_port, "/health/live"):
         lines.append(f"status service: no answer on port {settings.api_port}")
     return lines
 
 
-def _router_and_ring(settings: Settings) -> list[str]:
+def _routers_and_rings(settings: Settings) -> list[str]:
+    """Every router of this host is asked; on a host without, the client port alone tells of the ring."""
     curve = status_keys(settings)
-    sender = Sender(reachable_endpoint(settings), curve=curve, give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
+    lines = []
+    for number, endpoint in enumerate(reachable_endpoints(settings)):
+        name = f"router-{number}"
+        try:
+            live = live_workers(figures_of(endpoint, curve), settings.host_name)
+        except SenderError as error:
+            lines.append(f"{name}: {error.message}")
+            continue
+        if len(live) < settings.workers:
+            lines.append(f"workers: {len(live)} of {settings.workers} are in the ring of {name}")
+    return lines
+
+
+def figures_of(endpoint: str, curve: CurveKeys | None) -> dict[str, Any]:
+    """STAT1 of one router. Raises SenderError after ANSWER_S."""
+    sender = Sender(endpoint, curve=curve, give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S)
     try:
-        figures = sender.stat()
-    except SenderError as error:
-        return [f"router: {error.message}"]
+        return sender.stat()
     finally:
         sender.close(0)
-    live = len(live_workers(figures))
-    return [f"workers: {live} of {settings.workers} are in the ring"] if live < settings.workers else []
 
 
-def live_workers(figures: dict[str, Any]) -> list[str]:
-    """Names of the workers that STAT1 says own slots now; none before the first ring."""
+def live_workers(figures: dict[str, Any], host: str | None = None) -> list[str]:
+    """Names of the workers (of one host) that STAT1 says own slots now; none before the first ring."""
     if not figures["router"]["settled"]:
         return []
-    return sorted(name for name, worker in figures["workers"].items() if worker["state"] == "live")
+    live = [name for name, worker in figures["workers"].items() if worker["state"] == "live"]
+    return sorted([name for name in live if host in (None, places.host_of(name))])
 
 
 def _client_port(settings: Settings) -> list[str]:

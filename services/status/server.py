@@ -13,13 +13,14 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
 
+from services.sender import CurveKeys
 from services.sender.gevent import Sender
-from services.status.addresses import reachable_endpoint
+from services.status.addresses import reachable_endpoints
 from services.status.application import Application
 from services.status.figures import Figures
 from services.status.keys import status_keys
 from services.status.readiness import ANSWER_S, not_ready
-from shared.errors import SettingsError
+from shared.errors import SenderError, SettingsError
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,9 @@ def serve(settings: Settings) -> int:
     """Answer until SIGTERM or SIGINT; the exit status. Raises SettingsError (`api_port` where the port is taken)."""
     curve = status_keys(settings)
     listener = open_listener(settings)
-    limits = {"give_up_s": ANSWER_S, "hello_timeout_s": ANSWER_S}
-    sender = Sender(reachable_endpoint(settings), name="status", curve=curve, **limits)
-    application = Application(Figures(sender.stat), partial(not_ready, settings, status=False))
+    sender = open_sender(settings, curve)
+    ask = sender.stat if sender else _no_router
+    application = Application(Figures(ask), partial(not_ready, settings, status=False))
     server = Server(
         listener,
         application,
@@ -57,8 +58,21 @@ def serve(settings: Settings) -> int:
         gevent.signal_handler(number, gevent.spawn, server.stop, 1)
     logger.info("listening on %s port %d", settings.host, settings.api_port)
     server.serve_forever()
-    sender.close(0)
+    if sender:
+        sender.close(0)
     return 0
+
+
+def open_sender(settings: Settings, curve: CurveKeys | None) -> Sender | None:
+    """A sender that asks the first of this host's routers that answers; None where none runs."""
+    endpoints = reachable_endpoints(settings)
+    # Time enough to find out that all but the last are silent.
+    limits = {"give_up_s": ANSWER_S * max(1, len(endpoints)), "hello_timeout_s": ANSWER_S / 2, "answer_grace_s": 0.5}
+    return Sender(endpoints, name="status", curve=curve, **limits) if endpoints else None
+
+
+def _no_router() -> dict[str, Any]:
+    raise SenderError("unavailable", "no router runs on this host")
 
 
 def open_listener(settings: Settings) -> socket.socket:

@@ -1,4 +1,4 @@
-"""A real fleet for a test: router, workers with their guardians and, if wanted, the status service.
+"""A real fleet for a test: routers, workers with their guardians and, if wanted, the status service.
 
 Started without supervisord, which is quicker and leaves each process to the test.
 """
@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,10 +20,13 @@ from services.status.readiness import live_workers
 from shared import places
 from shared.settings import Settings, load
 from tests.clients.senders import RawSender
-from tests.fleet.ports import free_ports
+from tests.fleet.ports import free_port_range, free_ports
 from tests.fleet.processes import DEADLINE_S, Started, children_of, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+
+#: Exit status of a guardian whose worker died again and again, and was left down on purpose.
+LEFT_DOWN = 3
 
 _ENTRIES = {
     "router": ("router.main", []),
@@ -34,18 +38,20 @@ _ENTRIES = {
 class Fleet:
     """Processes, ports and data directory of one fleet.
 
-    `settings` override defaults by keyword: `Fleet(workers=8, hello_timeout_s=1)`. With `router_list=...` the
-    workers talk to a proxy of the test. Use as a context manager, or call start() and stop().
+    `settings` override defaults by keyword: `Fleet(workers=8, routers=2, hello_timeout_s=1)`. With `router_list=...`
+    the workers talk to a proxy of the test, or to routers elsewhere. Use as a context manager, or call start() and
+    stop(). `processes` has them by name: `router-0`, `gateway-0`, ..., `status`.
     """
 
     def __init__(self, *, status: bool = False, **settings: Any) -> None:
         self.has_status = status
         self.directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-        client_port, sender_port, api_port = free_ports(3)
+        client_port, api_port = free_ports(2)
+        sender_port = free_port_range(int(settings.get("routers", 1)))
         ports = {"client_port": client_port, "sender_port": sender_port, "api_port": api_port}
         chosen = {"data_dir": str(self.directory / "var"), "host_name": "here", **ports, **settings}
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith("PUSH_")}
-        self.environ |= {f"PUSH_{name.upper()}": str(value) for name, value in chosen.items()}
+        self.environ |= _variables(chosen)
         self.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.settings: Settings = load(self.environ)
         self.processes: dict[str, Started] = {}
@@ -55,8 +61,13 @@ class Fleet:
 
     @property
     def endpoint(self) -> str:
-        """ZeroMQ endpoint for senders."""
+        """ZeroMQ endpoint for senders, of router 0."""
         return places.sender_endpoint(self.settings)
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Those of all routers."""
+        return [places.sender_endpoint(self.settings, router) for router in range(self.settings.routers)]
 
     @property
     def host(self) -> str:
@@ -99,19 +110,21 @@ class Fleet:
 
     def start(self) -> None:
         """Everything, without waiting."""
-        self.start_router()
+        for router in range(self.settings.routers):
+            self.start_router(router)
         for index in range(self.settings.workers):
             self.start_worker(index)
         if self.has_status:
             self._start("status", "status")
 
-    def start_router(self) -> Started:
-        return self._start("router", "router")
+    def start_router(self, router: int = 0, **settings: Any) -> Started:
+        """Router `router`; `settings` are this router's alone."""
+        arguments = ["--index", str(router)] if router else []
+        return self._start(f"router-{router}", "router", *arguments, **_variables(settings))
 
     def start_worker(self, index: int, **settings: Any) -> Started:
         """Guardian and worker `index`; `settings` are this worker's alone."""
-        environ = {f"PUSH_{name.upper()}": str(value) for name, value in settings.items()}
-        return self._start(f"gateway-{index}", "gateway", "--index", str(index), **environ)
+        return self._start(f"gateway-{index}", "gateway", "--index", str(index), **_variables(settings))
 
     def _start(self, name: str, kind: str, *arguments: str, **environ: str) -> Started:
         if name in self.processes:
@@ -131,8 +144,8 @@ class Fleet:
         children = children_of(self.guardian_pid(index))
         return children[0] if children else 0
 
-    def router_pid(self) -> int:
-        return self.processes["router"].pid
+    def router_pid(self, router: int = 0) -> int:
+        return self.processes[f"router-{router}"].pid
 
     def stop_worker(self, index: int, number: signal.Signals = signal.SIGTERM, seconds: float = DEADLINE_S) -> int:
         """Drain worker `index` (SIGINT: stop it at once); the guardian's exit status."""
@@ -147,16 +160,30 @@ class Fleet:
         wait_until(lambda: self.worker_pid(index) != pid, f"worker {index} dead")
         return pid
 
-    def stop_router(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End the router; its exit status."""
-        process = self.processes["router"]
+    def kill_guardian(self, index: int) -> int:
+        """SIGKILL to the guardian alone (its worker goes on for a while); the pid that died."""
+        return self._kill(f"gateway-{index}")
+
+    def stop_router(self, router: int = 0, number: signal.Signals = signal.SIGTERM) -> int:
+        """End a router; its exit status."""
+        process = self.processes[f"router-{router}"]
         process.send(number)
         return process.wait()
+
+    def kill_router(self, router: int = 0) -> int:
+        """SIGKILL to a router; the pid that died."""
+        return self._kill(f"router-{router}")
+
+    def _kill(self, name: str) -> int:
+        process = self.processes[name]
+        process.send(signal.SIGKILL)
+        process.wait()
+        return process.pid
 
     # state
 
     def wait_ready(self, workers: int | None = None, seconds: float = DEADLINE_S) -> None:
-        """Until the router has `workers` (default: as many as run) live and everything else answers."""
+        """Until every running router has `workers` (default: as many as run here) live and all else answers."""
         deadline = time.monotonic() + seconds
         while True:
             missing = self.missing(workers)
@@ -169,40 +196,45 @@ class Fleet:
 
     def _raise_if_one_failed(self) -> None:
         for process in self.processes.values():
-            if process.popen.poll() not in (None, 0, -signal.SIGKILL):
+            left_down = process.name.startswith("gateway-") and process.popen.poll() == LEFT_DOWN
+            if not left_down and process.popen.poll() not in (None, 0, -signal.SIGKILL):
                 raise RuntimeError(f"{process.name} exited with status {process.popen.returncode}:\n{process.log}")
 
     def missing(self, workers: int | None = None) -> str:
         """What does not answer yet; empty when the fleet is ready."""
         running = [name for name, process in self.processes.items() if process.running]
         wanted = sum(name.startswith("gateway-") for name in running) if workers is None else workers
-        try:
-            live = len(self.live_workers())
-        except TimeoutError:
-            return "the router does not answer"
-        if live != wanted:
-            return f"{live} of {wanted} workers are live"
+        for router in range(self.settings.routers):
+            if f"router-{router}" in running and (fault := self._missing_in(router, wanted)):
+                return fault
         if wanted and not http_answers(self.host, self.client_port, "/health"):
             return "no worker answers on the client port"
         if self.has_status and not http_answers(self.host, self.api_port, "/health/ready"):
             return "the status service does not answer"
         return ""
 
-    def live_workers(self) -> list[str]:
-        """Names of the workers in the ring, as the router sees it."""
-        return live_workers(self.stat())
+    def _missing_in(self, router: int, wanted: int) -> str:
+        try:
+            live = len(self.live_workers(router))
+        except TimeoutError:
+            return f"router-{router} does not answer"
+        return "" if live == wanted else f"{live} of {wanted} workers are live in router-{router}"
 
-    def stat(self, seconds: float = 1.0) -> dict[str, Any]:
-        """STAT1, with the keys of `status_key_file` if the router wants some. Raises TimeoutError."""
+    def live_workers(self, router: int = 0) -> list[str]:
+        """Names of the workers in the ring, as a router sees it."""
+        return live_workers(self.stat(router=router))
+
+    def stat(self, seconds: float = 1.0, router: int = 0) -> dict[str, Any]:
+        """STAT1 of a router, with the keys of `status_key_file` if the router wants some. Raises TimeoutError."""
         keys = status_keys(self.settings)
         names = ("curve_serverkey", "curve_publickey", "curve_secretkey")
         options: dict[str, Any] = dict(zip(names, keys, strict=True)) if keys else {}
-        with RawSender(self.endpoint, deadline=seconds, **options) as sender:
+        with RawSender(places.sender_endpoint(self.settings, router), deadline=seconds, **options) as sender:
             return sender.stat()
 
     def log(self, name: str) -> str:
-        """Output of `router`, `gateway-0`, ..., `status`, over all its starts."""
-        return self.processes[name].log
+        """Output of `router-0` (also `router`), `gateway-0`, ..., `status`, over all its starts."""
+        return self.processes["router-0" if name == "router" else name].log
 
     def logs(self, lines: int = 60) -> str:
         """The end of every log, for a failed test's report."""
@@ -235,6 +267,10 @@ class Fleet:
             if left := process.kill():
                 faults.append(f"{process.name} left {left} behind")
         return faults
+
+
+def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {f"PUSH_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def _end(processes: list[Started], number: signal.Signals, seconds: float = 8.0) -> list[str]:

@@ -11,12 +11,26 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """`count` different ports that nobody listens on now."""
     found: list[int] = []
     for port in random.sample(_RANGE, len(_RANGE)):
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
+        if not _is_free(port, host):
+            continue
         found.append(port)
         if len(found) == count:
             return found
     raise OSError("no free port")
+
+
+def _is_free(port: int, host: str) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port_range(count: int, host: str = "127.0.0.1") -> int:
+    """The first of `count` (at least 1) ports in a row that nobody listens on now."""
+    while True:
+        first = free_ports(1, host)[0]
+        if all(_is_free(port, host) for port in range(first + 1, first + count)):
+            return first

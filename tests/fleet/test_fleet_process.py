@@ -2,15 +2,17 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.fleet.conftest import StartFleet
 from tests.fleet.fleet_process import Fleet
-from tests.fleet.ports import free_ports
+from tests.fleet.ports import free_port_range, free_ports
 from tests.fleet.processes import Started, children_of, wait_until
 
 
@@ -71,3 +73,10 @@ def test_children_are_found() -> None:
 
 def test_ports_are_different() -> None:
     assert len(set(free_ports(50))) == 50
+
+
+def test_ports_in_a_row_are_free() -> None:
+    first = free_port_range(3)
+    with ExitStack() as stack:
+        for port in range(first, first + 3):
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))

@@ -365,7 +365,7 @@ def test_router_restarted(start_fleet: StartFleet, number: signal.Signals) -> No
             client.subscribe(f"before-{kind}")
         assert sender.push("before-v2", b"1") == SENT
         assert clients["v2"].read_push().body == b"1"
-        fleet.stop_router(number)
+        fleet.stop_router(number=number)
         for client in clients.values():
             assert client.ping(30) == 30
         with connect("v2", fleet.address) as meanwhile:

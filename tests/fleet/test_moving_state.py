@@ -83,7 +83,7 @@ def test_copies_are_known_after_a_move_and_by_another_router(start_fleet: StartF
         with RawSender(fleet.endpoint, name="repeats") as sender:
             assert sender.push_all([(token, b"1"), (token, b"2")], id="copy") == bytes([SENT, SENT])
         assert fleet.stop_worker(0) == 0
-        fleet.stop_router(signal.SIGKILL)
+        fleet.kill_router()
         fleet.start_router()
         fleet.wait_ready(1)
         with RawSender(fleet.endpoint, name="repeats") as sender:

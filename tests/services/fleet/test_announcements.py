@@ -19,6 +19,19 @@ def test_other_ports_are_said() -> None:
     assert "tcp://127.0.0.1:2" in text
 
 
+def test_several_routers_are_listed() -> None:
+    text = announcement(Settings(routers=2))
+    assert text.startswith("ready: 2 routers, 2 workers, status service\n")
+    assert "  senders  tcp://127.0.0.1:6700, tcp://127.0.0.1:6701 (ZeroMQ; list all of them" in text
+    assert "  PUSH_ROUTERS=2 pushctl push alice hello\n" in text
+
+
+def test_host_without_routers() -> None:
+    text = announcement(Settings(routers=0))
+    assert text.startswith("ready: 2 workers, status service\n")
+    assert "  senders  no router on this host\n" in text
+
+
 def test_address_that_is_all_addresses() -> None:
     text = announcement(Settings(host="::"))
     assert "curl http://[::1]:8080/stats" in text

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.fleet.pid_files import guardians, stop_workers
+from services.fleet.pid_files import guardian, guardians, stop_workers
 from shared.settings import Settings
 
 #: A process that holds a locked pid file.
@@ -34,6 +34,9 @@ def test_workers_are_told(tmp_path: Path) -> None:
     assert process.stdout.readline() == b"held\n"
     assert guardians(settings) == {"gateway-0": process.pid}
     assert stop_workers(settings) == {"gateway-0": process.pid}
+    assert guardian(run / "gateway-0.pid") == process.pid
+    (run / "gateway-0.pid").write_text(f"{os.getpid()}\n")  # locked, but not by this process: the guardian is dead
+    assert guardian(run / "gateway-0.pid") is None
     process.communicate(timeout=20)
     assert process.returncode in (-signal.SIGINT, 1)
     assert guardians(settings) == {}

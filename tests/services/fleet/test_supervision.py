@@ -20,9 +20,9 @@ def configuration() -> configparser.RawConfigParser:
 
 def test_environment_has_what_the_configuration_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSH_CLIENT_PORT", "7")
-    environ = environment(Settings(data_dir="var", workers=3))
+    environ = environment(Settings(data_dir="var", workers=3, routers=2))
     assert environ["PUSH_DATA_DIR"] == str(Path.cwd() / "var")
-    assert (environ["PUSH_WORKERS"], environ["PUSH_CLIENT_PORT"]) == ("3", "7")
+    assert (environ["PUSH_WORKERS"], environ["PUSH_ROUTERS"], environ["PUSH_CLIENT_PORT"]) == ("3", "2", "7")
     assert environ["PATH"].split(":")[0] == str(Path(sys.executable).parent)
     needed = {word.split(")")[0] for word in CONFIGURATION.read_text().split("%(ENV_")[1:]}
     assert needed <= environ.keys()
@@ -30,7 +30,7 @@ def test_environment_has_what_the_configuration_needs(monkeypatch: pytest.Monkey
 
 def test_drained_worker_stays_away(configuration: configparser.RawConfigParser) -> None:
     gateway = configuration["program:gateway"]
-    assert (gateway["autorestart"], gateway["exitcodes"]) == ("unexpected", "0,2")
+    assert (gateway["autorestart"], gateway["exitcodes"]) == ("unexpected", "0,2,3")
     assert (gateway["stopasgroup"], gateway["killasgroup"], gateway["stopsignal"]) == ("false", "true", "TERM")
     deadline = Settings().drain_timeout_s
     assert int(gateway["stopwaitsecs"].replace("%(ENV_PUSH_DRAIN_TIMEOUT_S)s", str(deadline))) > deadline

@@ -29,7 +29,7 @@ def test_what_is_missing_is_told(running_fleet: Fleet):
     more = {**running_fleet.environ, "PUSH_WORKERS": "3", "PUSH_API_PORT": str(free_ports(1)[0])}
     done = run(more, "wait-ready", "--timeout", "0.2")
     assert done.status == 3
-    assert "workers: 2 of 3 are in the ring" in done.stderr
+    assert "workers: 2 of 3 are in the ring of router-0" in done.stderr
     assert "status service: no answer" in done.stderr
     assert run(more, "wait-ready", "--timeout", "0.2", "--json").json["ready"] is False
 
@@ -87,6 +87,7 @@ def test_stop_without_a_launcher(environ: dict[str, str]):
         (directory / name).mkdir(mode=0o700)
     settings = load(environ)
     own = {
+        "PUSH_ROUTERS": str(settings.routers),
         "PUSH_WORKERS": str(settings.workers),
         "PUSH_DRAIN_TIMEOUT_S": str(settings.drain_timeout_s),
         "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}",

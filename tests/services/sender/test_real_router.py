@@ -1,7 +1,6 @@
 """The sender library against a real router process, with a worker of the test behind it."""
 
 import random
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +121,7 @@ def test_a_killed_router_costs_nothing(routed: Routed, kind: Any):
     def with_a_death() -> Iterator[tuple[str, str]]:
         for number, push in enumerate(pushes):
             if number == 3000:
-                routed.fleet.stop_router(signal.SIGKILL)
+                routed.fleet.kill_router()
                 routed.fleet.start_router()
             yield push
 

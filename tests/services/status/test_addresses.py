@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.status.addresses import reachable, reachable_endpoint
+from services.status.addresses import reachable, reachable_endpoints
 from shared.settings import Settings
 
 
@@ -30,5 +30,11 @@ def test_reachable(host: str, expected: str) -> None:
         (Settings(host="::"), "tcp://[::1]:6700"),
     ],
 )
-def test_reachable_endpoint(settings: Settings, expected: str) -> None:
-    assert reachable_endpoint(settings) == expected
+def test_reachable_endpoints(settings: Settings, expected: str) -> None:
+    assert reachable_endpoints(settings) == [expected]
+
+
+def test_every_router_has_an_endpoint() -> None:
+    settings = Settings(host="0.0.0.0", sender_port=9, routers=3)
+    assert reachable_endpoints(settings) == [f"tcp://127.0.0.1:{port}" for port in (9, 10, 11)]
+    assert reachable_endpoints(Settings(routers=0)) == []

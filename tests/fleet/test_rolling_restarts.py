@@ -1,0 +1,182 @@
+"""`pushctl drain`, `start` and `restart`: under supervisord as `make run` has it, and without."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.conversations import Conversation
+from tests.clients.kinds import KINDS, connect
+from tests.fleet.fleet_process import Fleet
+from tests.fleet.foreground import ROOT, Foreground
+from tests.fleet.processes import Started, wait_until
+
+PUSHCTL = [sys.executable, "-m", "services.pushctl.main"]
+
+
+@pytest.fixture
+def foreground(request: pytest.FixtureRequest) -> Iterator[Foreground]:
+    """A ready fleet of three workers under supervisord."""
+    fleet = Foreground(**{"workers": 3, **getattr(request, "param", {})})
+    fleet.start()
+    try:
+        fleet.wait_ready()
+        yield fleet
+    finally:
+        fleet.launcher.send(signal.SIGTERM)
+        fleet.launcher.wait()
+        fleet.close()
+
+
+def pushctl(fleet: Foreground | Fleet, *arguments: str) -> Started:
+    """Started; its output is in its log."""
+    log = fleet.directory / "pushctl"
+    log.unlink(missing_ok=True)
+    return Started("pushctl", [*PUSHCTL, *arguments], fleet.environ, log, ROOT)
+
+
+def run(fleet: Foreground | Fleet, *arguments: str) -> tuple[int, str]:
+    """(exit status, output)."""
+    started = pushctl(fleet, *arguments)
+    status = started.wait(60)
+    assert "Traceback" not in started.log, started.log
+    return status, started.log
+
+
+@contextmanager
+def crowd(fleet: Foreground) -> Iterator[list[Conversation]]:
+    """Bound clients of every kind."""
+    with ExitStack() as stack:
+        clients = []
+        for number in range(24):
+            kind = list(KINDS)[number % len(KINDS)]
+            conversation = stack.enter_context(connect(kind, (fleet.settings.host, fleet.settings.client_port)))
+            conversation.subscribe(f"roll-{number}")
+            clients.append(conversation)
+        yield clients
+
+
+def expect_all_online(fleet: Foreground, clients: list[Conversation]) -> None:
+    """Every client is connected still, and gets a push."""
+    for number, client in enumerate(clients):
+        assert client.ping(30) == 30
+        assert run(fleet, "push", f"roll-{number}", "hello") == (0, "SENT\n")
+        assert client.read().body == b"hello"
+
+
+def guardians(fleet: Foreground) -> dict[str, int]:
+    return {path.stem: int(path.read_text()) for path in (fleet.data_dir / "run").glob("gateway-*.pid")}
+
+
+def running(fleet: Foreground) -> int:
+    return fleet.supervisorctl("status").count("RUNNING")
+
+
+def test_restart_disconnects_nobody(foreground: Foreground) -> None:
+    before = guardians(foreground)
+    with crowd(foreground) as clients:
+        status, said = run(foreground, "restart", "--routers")
+        assert (status, said.splitlines()[-1]) == (0, "restarted: here/0, here/1, here/2, router-0")
+        expect_all_online(foreground, clients[:6])
+        assert [client.ping(32) for client in clients] == [32] * len(clients)
+    after = guardians(foreground)
+    assert before.keys() == after.keys()
+    assert not set(before.values()) & set(after.values())
+    status, said = run(foreground, "restart", "gateway-1", "--json")
+    assert status == 0
+    report: dict[str, Any] = json.loads(said)
+    assert [one["name"] for one in report["restarted"]] == ["here/1"]
+    assert (report["not_restarted"], report["fault"]) == ([], None)
+    assert {name for name, pid in guardians(foreground).items() if pid != after[name]} == {"gateway-1"}
+    assert run(foreground, "restart", "7")[0] == 2
+
+
+def test_drained_worker_stays_away_until_it_is_started(foreground: Foreground) -> None:
+    with crowd(foreground) as clients:
+        status, said = run(foreground, "drain", "here/1")
+        assert status == 0
+        assert said.startswith("here/1 has left after ")
+        assert "STOPPED" in foreground.supervisorctl("status", "gateway:gateway-1")
+        assert run(foreground, "drain", "1") == (0, "here/1 does not run\n")
+        assert run(foreground, "restart")[1].splitlines()[-1] == "restarted: here/0, here/2"
+        assert "STOPPED" in foreground.supervisorctl("status", "gateway:gateway-1")
+        assert run(foreground, "start", "gateway-1") == (0, "here/1 is in the ring\n")
+        assert run(foreground, "start", "1", "--json")[0] == 0
+        # Told directly: supervisord must not start it again either.
+        os.kill(guardians(foreground)["gateway-1"], signal.SIGTERM)
+        wait_until(lambda: "EXITED" in foreground.supervisorctl("status", "gateway:gateway-1"), "drained")
+        assert run(foreground, "restart", "1")[0] == 0  # named, so it is wanted
+        expect_all_online(foreground, clients[:4])
+
+
+def test_ctrl_c_in_the_middle_leaves_nobody_down(foreground: Foreground) -> None:
+    before = guardians(foreground)
+    with crowd(foreground) as clients:
+        restart = pushctl(foreground, "restart")
+        wait_until(lambda: guardians(foreground).get("gateway-0") != before["gateway-0"], "the first one's turn")
+        restart.send(signal.SIGINT)
+        restart.send(signal.SIGINT)
+        assert restart.wait() == 1
+        assert "is brought back first" in restart.log
+        assert "pushctl: interrupted; not restarted: " in restart.log.splitlines()[-1]
+        assert running(foreground) == 5
+        assert run(foreground, "wait-ready", "--timeout", "5")[0] == 0
+        assert [client.ping(34) for client in clients] == [34] * len(clients)
+    assert guardians(foreground)["gateway-2"] == before["gateway-2"]
+    assert run(foreground, "restart")[0] == 0
+
+
+def test_two_rolls_at_once(foreground: Foreground) -> None:
+    restart = pushctl(foreground, "restart")
+    wait_until((foreground.data_dir / "run/restart.lock").exists, "the roll has begun")
+    status, said = foreground.call(*PUSHCTL, "restart")
+    assert (status, said) == (1, "pushctl: another `pushctl restart` is at work\n")
+    assert restart.wait() == 0
+
+
+def test_worker_that_does_not_come_back_stops_the_roll(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps([{"kid": "1", "alg": "HS256", "key": "k" * 32}]))
+    fleet = Foreground(workers=3, auth_keys_file=keys)
+    fleet.start()
+    try:
+        fleet.wait_ready()
+        keys.write_text("no keys")
+        status, said = run(fleet, "restart")
+        assert status == 1
+        last = said.splitlines()[-1]
+        assert last.startswith("pushctl: here/0 does not start (FATAL); its log ends: push-gateway: auth_keys_file: ")
+        assert last.endswith("; not restarted: here/0, here/1, here/2")
+        assert running(fleet) == 4
+    finally:
+        fleet.launcher.send(signal.SIGTERM)
+        fleet.launcher.wait()
+        fleet.close()
+
+
+def test_without_supervisord(fleet: Fleet) -> None:
+    status, said = run(fleet, "restart")
+    assert status == 3
+    assert said.startswith("pushctl: no supervisord answers in ")
+    assert run(fleet, "start", "0")[0] == 3
+    status, said = run(fleet, "drain", "here/1", "--json")
+    assert status == 0
+    assert json.loads(said)["worker"] == "here/1"
+    assert fleet.processes["gateway-1"].wait() == 0
+    fleet.wait_ready()
+    assert fleet.live_workers() == ["here/0"]
+
+
+def test_no_fleet() -> None:
+    fleet = Fleet()
+    try:
+        for command in (["restart"], ["drain", "0"], ["start", "0"]):
+            assert run(fleet, *command)[0] == 3
+    finally:
+        fleet.stop()
