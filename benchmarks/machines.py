@@ -8,6 +8,8 @@ from pathlib import Path
 
 #: What is measured runs on one core, what loads it on another, so that neither takes the other's time.
 MEASURED_CORE, LOADING_CORE = 0, 1
+#: No core has this number.
+ANY_CORE = -1
 
 #: The cores that this run may use.
 _CORES = os.sched_getaffinity(0)

@@ -1,4 +1,4 @@
-"""The two C programs: compiled when first needed, driven by lines on stdin, answering lines of JSON."""
+"""C programs: compiled when first needed, driven by lines on stdin, answering lines of JSON."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +19,11 @@ _BUILD = _SOURCES.parent / "build" / "benchmarks"
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
 
 
-def build(name: str) -> Path:
+def build(name: str, sources: Path = _SOURCES) -> Path:
     """Path of the compiled program; compiles it when a source is newer. Raises BenchmarkFault."""
-    source, program = _SOURCES / f"{name}.c", _BUILD / name
-    newest = max(path.stat().st_mtime for path in (source, *_SOURCES.glob("*.h")))
+    source, program = sources / f"{name}.c", _BUILD / name
+    headers = {*sources.glob("*.h"), *_SOURCES.glob("*.h")}
+    newest = max(path.stat().st_mtime for path in (source, *headers))
     if program.exists() and program.stat().st_mtime > newest:
         return program
     compiler = shutil.which(os.environ.get("CC", "cc"))
@@ -29,7 +31,10 @@ def build(name: str) -> Path:
         raise BenchmarkFault("no C compiler: install one (Debian: apt-get install gcc libc6-dev) or set CC")
     _BUILD.mkdir(parents=True, exist_ok=True)
     made = subprocess.run(
-        [compiler, *_FLAGS, "-o", str(program), str(source)], capture_output=True, text=True, check=False
+        [compiler, *_FLAGS, f"-I{_SOURCES}", "-o", str(program), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if made.returncode:
         raise BenchmarkFault(f"{name}.c does not compile:\n{made.stderr}")
@@ -39,10 +44,11 @@ def build(name: str) -> Path:
 class Program:
     """A running C program. Ends with its `with` block."""
 
-    def __init__(self, name: str, core: int, *arguments: str) -> None:
-        path = build(name)
+    def __init__(self, name: str, core: int, *arguments: str, sources: Path = _SOURCES, within: Sequence[str] = ()):
+        """`core`: ANY_CORE for whichever is free. `within`: a command that runs another one."""
+        command = [*within, str(build(name, sources)), *arguments]
         with on_core(core):
-            self._process = subprocess.Popen([str(path), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._name, self._unread = name, b""
 
     @property
@@ -51,10 +57,14 @@ class Program:
 
     def ask(self, line: str, timeout_s: float = 60) -> dict[str, Any]:
         """The answer to one command. Raises BenchmarkFault when there is none in time."""
+        self.tell(line)
+        return self.answer(timeout_s)
+
+    def tell(self, line: str) -> None:
+        """One command, without waiting for its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
-        return self.answer(timeout_s)
 
     def answer(self, timeout_s: float = 60) -> dict[str, Any]:
         """The next answer."""

@@ -1,0 +1,70 @@
+"""Two hosts on one machine: network namespaces joined by a pair of veth devices. Needs root and iproute2."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from types import TracebackType
+from typing import Self
+
+
+class NetworkFault(RuntimeError):
+    """Namespaces cannot be had here."""
+
+
+class Hosts:
+    """Namespaces `names` with addresses `addresses`, joined by a link that can be cut. Ends with its `with` block."""
+
+    def __init__(self) -> None:
+        mark = os.getpid()
+        self.names = tuple(f"pg{mark}{side}" for side in "ab")
+        self.devices = tuple(f"pgv{mark}{side}" for side in "ab")
+        network = f"10.{200 + mark % 50}.{mark // 50 % 250}"
+        self.addresses = (f"{network}.1", f"{network}.2")
+
+    def __enter__(self) -> Self:
+        if os.geteuid() != 0 or not shutil.which("ip"):
+            raise NetworkFault("two hosts need root and the command `ip` (Debian: apt-get install iproute2)")
+        try:
+            self._set_up()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def _set_up(self) -> None:
+        for name in self.names:
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        first, second = self.devices
+        _ip("link", "add", first, "netns", self.names[0], "type", "veth", "peer", "name", second, "netns", self.names[1])
+        for name, device, address in zip(self.names, self.devices, self.addresses, strict=True):
+            _ip("-n", name, "address", "add", f"{address}/30", "dev", device)
+            _ip("-n", name, "link", "set", device, "up")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Takes away what is there; the link goes with its namespaces."""
+        for name in self.names:
+            with contextlib.suppress(NetworkFault):
+                _ip("netns", "delete", name)
+
+
+def set_link(name: str, device: str, up: bool) -> None:
+    """Cuts the link at one end, or joins it again."""
+    _ip("-n", name, "link", "set", device, "up" if up else "down")
+
+
+def within(name: str) -> tuple[str, ...]:
+    """A command that runs another in a namespace; it becomes that one, so their pid is the same."""
+    return ("ip", "netns", "exec", name)
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NetworkFault(f"ip {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")

@@ -1,0 +1,1 @@
+"""What is done to a fleet, one module each: `run(plan, report)`."""
