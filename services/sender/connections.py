@@ -15,8 +15,9 @@ _LOST = {
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "handshake failed: wrong server key, or no sender endpoint",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the router does not permit this key",
 }
-_HEARTBEAT_MS = 2000
-_SILENCE_MS = 6000
+#: ZeroMQ's I/O thread answers these, also in a busy router: silence means that it is stopped, or its host gone.
+_HEARTBEAT_MS = 1000
+_SILENCE_MS = 3000
 
 
 class CurveKeys(NamedTuple):

@@ -35,7 +35,7 @@ class Arrival(NamedTuple):
 
 
 class WorkerSocket:
-    """The only worker of a fleet. `decide` gives each push's outcome; use as a context manager."""
+    """The only worker that a router has. `decide` gives each push's outcome; use as a context manager."""
 
     def __init__(self, endpoint: str, name: str, decide: Callable[[Arrival], Outcome] = lambda _: Outcome.SENT) -> None:
         self.decide = decide
