@@ -1,12 +1,13 @@
 """`pushctl drain` and `start`: one worker is taken out, and put in again."""
 
-import sys
+import contextlib
 import time
 from typing import Any
 
 import click
 
 from services.pushctl import options
+from services.pushctl.bars import Bar
 from services.pushctl.faults import FAILED, Fault
 from services.pushctl.workers import Host, Worker, open_host
 from shared.settings import Settings
@@ -16,8 +17,6 @@ GRACE_S = 15.0
 #: Seconds that a worker which is started may take until it is in the ring.
 RETURN_S = 30.0
 POLL_S = 0.05
-#: Period (seconds) of the question how many clients are left.
-_BAR_S = 0.5
 
 _worker = click.argument("worker", metavar="WORKER")
 
@@ -74,18 +73,14 @@ def leave(worker: Worker, seconds: float, show: bool) -> float:
     Raises Fault if it still runs after `seconds`; then it goes on leaving.
     """
     began = time.monotonic()
-    with _bar(worker, show) as bar:
+    with Bar(worker, show) as bar:
         worker.tell_to_leave()
-        next_look = 0.0
         while not worker.has_ended():
-            now = time.monotonic()
-            if now - began > seconds:
+            if time.monotonic() - began > seconds:
                 left = worker.clients()
                 some = f" with {left} clients" if left else ""
                 raise Fault(f"{worker.name} has not left after {seconds:g} s{some}{_last_words(worker)}", FAILED)
-            if not bar.disable and now >= next_look:
-                _advance(bar, worker)
-                next_look = now + _BAR_S
+            bar.look()
             time.sleep(POLL_S)
     return time.monotonic() - began
 
@@ -131,27 +126,18 @@ def warn_if_alone(host: Host, worker: Worker) -> None:
     }
     others = [name for name in live if name.rpartition("/")[0] == host.settings.host_name and name != worker.name]
     if live and not others:
-        click.echo(f"{worker.name} is the only worker of this host: its clients are told to connect again", err=True)
+        warn(f"{worker.name} is the only worker of this host: its clients are told to connect again")
+
+
+def warn(text: str) -> None:
+    """A line on stderr. A terminal that is gone must not end what is half done."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _last_words(worker: Worker) -> str:
     words = worker.last_words()
     return f"; its log ends: {words}" if words else ""
-
-
-def _bar(worker: Worker, show: bool) -> Any:
-    """Clients that have moved, on stderr, if that is a terminal."""
-    from tqdm import tqdm  # noqa: PLC0415  (costs 0.1 s)
-
-    off = not (show and sys.stderr.isatty())
-    total = None if off else worker.clients()
-    return tqdm(total=total, unit=" clients", desc=f"{worker.name} leaves", disable=off, leave=False, file=sys.stderr)
-
-
-def _advance(bar: Any, worker: Worker) -> None:
-    left = worker.clients()
-    if bar.total and left is not None:
-        bar.update(max(0, bar.total - left - bar.n))
 
 
 def _print(as_json: bool, text: str, **said: Any) -> None:

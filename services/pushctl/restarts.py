@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from services.pushctl import options
-from services.pushctl.drains import POLL_S, RETURN_S, bad_end, come_back, leave, longest_leave, warn_if_alone
+from services.pushctl.drains import POLL_S, RETURN_S, bad_end, come_back, leave, longest_leave, warn, warn_if_alone
 from services.pushctl.faults import FAILED, UNREACHABLE, Fault
 from services.pushctl.interruptions import Interruptions
 from services.pushctl.router_restarts import GROUP as ROUTERS
@@ -88,11 +88,12 @@ class Roll:
         return {"restarted": restarted, "not_restarted": self.left, "fault": self.fault or None}
 
     def _tell(self) -> None:
-        click.echo(f"\n{self._current} is brought back first", err=True)
+        warn(f"\n{self._current} is brought back first")
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            click.echo(text)
+            with contextlib.suppress(OSError):
+                click.echo(text)
 
 
 def _steps(
@@ -128,7 +129,7 @@ def _restart_worker(host: Host, worker: Worker, seconds: float, show: bool) -> t
         come_back(host, worker, seconds, before)
         raise
     if fault := bad_end(worker):
-        click.echo(fault, err=True)
+        warn(fault)
     return left_s, come_back(host, worker, seconds, before)
 
 

@@ -1,9 +1,13 @@
 """`pushctl drain`, `start` and `restart`: under supervisord as `make run` has it, and without."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
+import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -130,6 +134,31 @@ def test_ctrl_c_in_the_middle_leaves_nobody_down(foreground: Foreground) -> None
         assert [client.ping(34) for client in clients] == [34] * len(clients)
     assert guardians(foreground)["gateway-2"] == before["gateway-2"]
     assert run(foreground, "restart")[0] == 0
+
+
+def test_terminal_that_is_closed_leaves_nobody_down(foreground: Foreground) -> None:
+    before = guardians(foreground)
+    master, slave = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [*PUSHCTL, "restart"],
+        env=foreground.environ,
+        cwd=ROOT,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=take_terminal,  # noqa: PLW1509  (no thread runs here)
+    )
+    os.close(slave)
+    wait_until(lambda: guardians(foreground).get("gateway-0") != before["gateway-0"], "the first one's turn")
+    os.close(master)
+    assert process.wait(60) == 1
+    assert running(foreground) == 5
+    assert guardians(foreground)["gateway-2"] == before["gateway-2"]
 
 
 def test_two_rolls_at_once(foreground: Foreground) -> None:
