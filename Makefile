@@ -2,6 +2,8 @@
 # make lint    ruff and mypy                        make bench   budgets beside measured figures
 # make clean   .venv and everything made by tools   make lock    constraints.txt anew
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
+# make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
+# make chaos-100k   the same with 100,000 clients
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
@@ -10,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The build backend comes from constraints.txt too, so nothing is fetched for the build alone.
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 
-.PHONY: run test lint bench conformance loadtest docs clean lock
+.PHONY: run test lint bench chaos chaos-100k conformance loadtest docs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -25,6 +27,12 @@ lint: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	@$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/installed-test
+	@$(BIN)/python -m chaos $(SCENARIO) $(ARGUMENTS)
+
+chaos-100k: $(VENV)/installed-test
+	@$(BIN)/python -m chaos hundred-thousand $(ARGUMENTS)
 
 conformance: $(VENV)/installed-test
 	@CONFORMANCE_FULL=1 $(BIN)/python -m pytest tests/conformance

@@ -22,7 +22,7 @@ _RESULTS = Path(__file__).parent / "results"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs, prints, saves. Exit status 1: a promise was broken; 2: a scenario could not be run."""
-    options, extra = _parser().parse_known_args(arguments)
+    options = _parser().parse_args(arguments)
     plan = QUICK if options.quick else Plan()
     given = {
         name: getattr(options, name)
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     plan = replace(plan, **given)
     run = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "command": _command(arguments)} | describe()
-    results, faults = _run_all(options.scenarios or list(SCENARIOS[:-1]), plan, extra)
+    parts = ["versions"] if options.versions else []
+    results, faults = _run_all(options.scenarios or list(SCENARIOS[:-1]), plan, parts)
     if options.json:
         print(json.dumps({"run": run, "results": [result.as_json() for result in results]}, indent=1))
     else:
@@ -45,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if faults else int(bool(broken))
 
 
-def _run_all(names: list[str], plan: Plan, extra: Sequence[str]) -> tuple[list[Result], int]:
+def _run_all(names: list[str], plan: Plan, parts: Sequence[str]) -> tuple[list[Result], int]:
     """What could be had, and how many scenarios could not be run."""
     results: list[Result] = []
     faults = 0
     for name in names:
         scenario: Scenario = importlib.import_module(f"chaos.scenarios.{name.replace('-', '_')}").run
         try:
-            results += scenario(plan, extra)
+            results += scenario(plan, parts)
         except (BenchmarkFault, OSError, RuntimeError, ValueError) as fault:  # the others can still be run
             faults += 1
             print(f"{name}: {type(fault).__name__}: {fault}", file=sys.stderr)
@@ -66,7 +67,7 @@ def _command(arguments: Sequence[str] | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m chaos", description=__doc__, epilog="--versions: rolling also goes to other code and back"
+        prog="python -m chaos", description=__doc__, epilog="chaos/README.md says what each scenario does."
     )
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--quick", action="store_true", help="few clients, a few seconds")
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, help="how many processes they are in")
     parser.add_argument("--rate", type=int, help="pushes a second")
     parser.add_argument("--seed", type=int, help="of what is drawn: targets, and what is broken")
+    parser.add_argument("--versions", action="store_true", help="of rolling only the part that changes versions")
     parser.add_argument("--tree", type=Path, help="where the fleet's code is, if not here")
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--save", action="store_true", help="write chaos/results/NAME.json and NAME.md")

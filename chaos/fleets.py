@@ -54,7 +54,7 @@ def memory_bytes(pids: list[int]) -> int:
 
 
 class Watch:
-    """Asks for STAT1 all the time: counters, added up over restarts of workers and routers. Ends with its `with` block."""
+    """Asks for STAT1 all the time; counters are added up over restarts. Ends with its `with` block."""
 
     def __init__(self, endpoints: list[str], keys: CurveKeys | None = None, period_s: float = 0.1) -> None:
         self._endpoints, self.period_s = endpoints, period_s

@@ -106,88 +106,104 @@ def nothing_excused(push: Pushed) -> bool:
     return False
 
 
-def compare(
-    pushes: list[Pushed], seen: Iterable[Entry], clients: Iterable[int], excused: Excuse = nothing_excused
-) -> dict[Role, Finding]:
-    """The findings by role."""
-    findings = {role: Finding() for role in Role}
-    sent: dict[int, list[int]] = {client: [] for client in clients}
-    got: dict[int, list[Entry]] = {client: [] for client in sent}
-    for number, push in enumerate(pushes):
-        sent[push.client].append(number)
-    for entry in seen:
-        got[entry.client].append(entry)
-    for client, numbers in sent.items():
-        findings[role_of(client)].add(_compare_one(client, numbers, pushes, got[client], excused))
-    return findings
+class Comparison:
+    """Every push's outcome against what its client saw. Times count of pushes sent at `timed_from_ns` or later."""
 
+    def __init__(self, pushes: list[Pushed], excused: Excuse = nothing_excused, timed_from_ns: int = 0) -> None:
+        self._pushes, self._excused, self._timed_from_ns = pushes, excused, timed_from_ns
 
-def _compare_one(client: int, numbers: list[int], pushes: list[Pushed], seen: list[Entry], excused: Excuse) -> Finding:
-    finding = Finding(clients=1, pushes=len(numbers))
-    ends = [entry for entry in seen if entry.what == What.LOST]
-    finding.disconnects = len(ends)
-    finding.unmarked = sum(end.id == 0 for end in ends) if role_of(client) is not Role.SLOW else 0
-    for end in ends:
-        reason = REASONS[end.number]
-        finding.disconnected_by[reason] = finding.disconnected_by.get(reason, 0) + 1
-    first = _receipts(client, pushes, seen, finding)
-    for number in numbers:
-        _look_at(pushes[number], number, first.get(number), seen, excused, finding)
-    return finding
+    def by_role(self, seen: Iterable[Entry], clients: Iterable[int]) -> dict[Role, Finding]:
+        """The findings. `seen` has what each client saw in its order."""
+        findings = {role: Finding() for role in Role}
+        sent: dict[int, list[int]] = {client: [] for client in clients}
+        got: dict[int, list[Entry]] = {client: [] for client in sent}
+        for number, push in enumerate(self._pushes):
+            sent[push.client].append(number)
+        for entry in seen:
+            got[entry.client].append(entry)
+        for client, numbers in sent.items():
+            findings[role_of(client)].add(self._of_client(client, numbers, got[client]))
+        return findings
 
+    def _of_client(self, client: int, numbers: list[int], seen: list[Entry]) -> Finding:
+        finding = Finding(clients=1, pushes=len(numbers))
+        ends = [entry for entry in seen if entry.what == What.LOST]
+        finding.disconnects = len(ends)
+        finding.unmarked = sum(end.id == 0 for end in ends) if role_of(client) is not Role.SLOW else 0
+        for end in ends:
+            _count(finding.disconnected_by, REASONS[end.number])
+        first = self._receipts(client, seen, finding)
+        for number in numbers:
+            self._look_at(number, first.get(number), seen, finding)
+        return finding
 
-def _receipts(client: int, pushes: list[Pushed], seen: list[Entry], finding: Finding) -> dict[int, Entry]:
-    """The first receipt of each push; copies and order are looked at on the way."""
-    first: dict[int, Entry] = {}
-    newest: dict[int, int] = {}  # by sender
-    for entry in seen:
-        if entry.what != What.PUSHED:
-            continue
-        push = pushes[entry.number] if entry.number < len(pushes) else None
-        if push is None or push.client != client:
-            finding.untrue += 1
-            finding.examples.append(f"client {client} got push {entry.number}, which is not its own")
-        elif entry.number in first:
-            if has_ids(client) and entry.id == first[entry.number].id:
-                finding.copies_dropped += 1
+    def _receipts(self, client: int, seen: list[Entry], finding: Finding) -> dict[int, Entry]:
+        """The first receipt of each push; copies and order are looked at on the way."""
+        first: dict[int, Entry] = {}
+        newest: dict[int, int] = {}  # by sender
+        for entry in seen:
+            if entry.what != What.PUSHED:
+                continue
+            push = self._pushes[entry.number] if entry.number < len(self._pushes) else None
+            if push is None or push.client != client:
+                finding.untrue += 1
+                finding.examples.append(f"client {client} got push {entry.number}, which is not its own")
+            elif entry.number in first:
+                _copy(entry, first[entry.number], finding)
             else:
-                finding.duplicated += 1
-                finding.copies_left += has_ids(client)
-                finding.examples.append(f"client {client} got push {entry.number} twice")
-        else:
-            first[entry.number] = entry
-            if entry.number < newest.get(push.sender, -1):
-                finding.out_of_order += 1
-                finding.examples.append(f"client {client} got {entry.number} after {newest[push.sender]}")
-            newest[push.sender] = max(entry.number, newest.get(push.sender, -1))
-    finding.received = len(first)
-    return first
+                first[entry.number] = entry
+                before = newest.get(push.sender, -1)
+                if entry.number < before:
+                    finding.out_of_order += 1
+                    finding.examples.append(f"client {client} got push {entry.number} after {before}")
+                newest[push.sender] = max(entry.number, before)
+        finding.received = len(first)
+        return first
+
+    def _look_at(self, number: int, receipt: Entry | None, seen: list[Entry], finding: Finding) -> None:
+        """One push: is what its sender was told true, and as it should be?"""
+        push = self._pushes[number]
+        if push.outcome < 0:
+            finding.unanswered += 1
+            finding.examples.append(f"push {number} to client {push.client} has no outcome")
+            return
+        name = Outcome(push.outcome).name
+        about = f"push {number} to client {push.client} was {name}"
+        _count(finding.outcomes, name)
+        self._time(push, receipt, finding)
+        if push.outcome in DELIVERED:
+            if receipt is None and not _ended_meanwhile(push, seen):
+                finding.lost += 1
+                finding.examples.append(f"{about} and did not come")
+            return
+        if receipt and push.outcome != Outcome.UNKNOWN:
+            finding.untrue += 1
+            finding.examples.append(f"{about} and came")
+        if not self._excused(push) and not (push.outcome == Outcome.OFFLINE and _was_away(push, seen)):
+            finding.failures += 1
+            _count(finding.failed_by, name)
+            finding.examples.append(about)
+
+    def _time(self, push: Pushed, receipt: Entry | None, finding: Finding) -> None:
+        if push.sent_ns < self._timed_from_ns:
+            return
+        finding.slowest_ticket_ms = max(finding.slowest_ticket_ms, (push.answered_ns - push.sent_ns) / 1e6)
+        if receipt:
+            finding.slowest_receipt_ms = max(finding.slowest_receipt_ms, (receipt.ns - push.sent_ns) / 1e6)
 
 
-def _look_at(
-    push: Pushed, number: int, receipt: Entry | None, seen: list[Entry], excused: Excuse, finding: Finding
-) -> None:
-    if push.outcome < 0:
-        finding.unanswered += 1
-        finding.examples.append(f"push {number} to client {push.client} has no outcome")
+def _count(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
+
+
+def _copy(copy: Entry, first: Entry, finding: Finding) -> None:
+    """A push that came before. A client that asked for ids knows a copy by them."""
+    if has_ids(copy.client) and copy.id == first.id:
+        finding.copies_dropped += 1
         return
-    name = Outcome(push.outcome).name
-    finding.outcomes[name] = finding.outcomes.get(name, 0) + 1
-    finding.slowest_ticket_ms = max(finding.slowest_ticket_ms, (push.answered_ns - push.sent_ns) / 1e6)
-    if receipt:
-        finding.slowest_receipt_ms = max(finding.slowest_receipt_ms, (receipt.ns - push.sent_ns) / 1e6)
-    if push.outcome in DELIVERED:
-        if receipt is None and not _ended_meanwhile(push, seen):
-            finding.lost += 1
-            finding.examples.append(f"push {number} to client {push.client} was {name} and did not come")
-        return
-    if receipt and push.outcome != Outcome.UNKNOWN:
-        finding.untrue += 1
-        finding.examples.append(f"push {number} to client {push.client} was {name} and came")
-    if not excused(push) and not (push.outcome == Outcome.OFFLINE and _was_away(push, seen)):
-        finding.failures += 1
-        finding.failed_by[name] = finding.failed_by.get(name, 0) + 1
-        finding.examples.append(f"push {number} to client {push.client} was {name}")
+    finding.duplicated += 1
+    finding.copies_left += has_ids(copy.client)
+    finding.examples.append(f"client {copy.client} got push {copy.number} twice")
 
 
 def _ended_meanwhile(push: Pushed, seen: list[Entry]) -> bool:

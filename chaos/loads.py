@@ -42,6 +42,7 @@ class Load:
         curve: CurveKeys | None = None,
     ) -> None:
         self.pushes: list[Pushed] = []
+        self.started_ns = 0
         self.late = 0  # turns that began late by more than a second: the machine did not keep up
         self._clients, self._rate = clients, rate
         self._random = random.Random(seed)
@@ -90,6 +91,7 @@ class Load:
 
     def start(self) -> None:
         """From now on, at the rate."""
+        self.started_ns = time.monotonic_ns()
         self._thread.start()
 
     def stop(self, seconds: float = 75) -> None:

@@ -13,13 +13,16 @@ class NetworkFault(RuntimeError):
 
 
 class Hosts:
-    """Namespaces `names` with addresses `addresses`, joined by a link that can be cut. Ends with its `with` block."""
+    """Namespaces `names` with addresses `addresses`, joined by a link that can be cut.
 
-    def __init__(self) -> None:
-        mark = os.getpid()
-        self.names = tuple(f"pg{mark}{side}" for side in "ab")
-        self.devices = tuple(f"pgv{mark}{side}" for side in "ab")
-        network = f"10.{200 + mark % 50}.{mark // 50 % 250}"
+    They are there within the `with` block. `mark` tells those of one run from others.
+    """
+
+    def __init__(self, mark: int = 0) -> None:
+        self.mark = mark or os.getpid()
+        self.names = tuple(f"pg{self.mark}{side}" for side in "ab")
+        self.devices = tuple(f"pgv{self.mark}{side}" for side in "ab")
+        network = f"10.{200 + self.mark % 50}.{self.mark // 50 % 250}"
         self.addresses = (f"{network}.1", f"{network}.2")
 
     def __enter__(self) -> Self:
@@ -37,7 +40,9 @@ class Hosts:
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
         first, second = self.devices
-        _ip("link", "add", first, "netns", self.names[0], "type", "veth", "peer", "name", second, "netns", self.names[1])
+        _ip(
+            "link", "add", first, "netns", self.names[0], "type", "veth", "peer", "name", second, "netns", self.names[1]
+        )
         for name, device, address in zip(self.names, self.devices, self.addresses, strict=True):
             _ip("-n", name, "address", "add", f"{address}/30", "dev", device)
             _ip("-n", name, "link", "set", device, "up")
@@ -47,16 +52,15 @@ class Hosts:
     ) -> None:
         self.remove()
 
+    def set_link(self, up: bool) -> None:
+        """Cuts the link at the second host's end, or joins it again."""
+        _ip("-n", self.names[1], "link", "set", self.devices[1], "up" if up else "down")
+
     def remove(self) -> None:
         """Takes away what is there; the link goes with its namespaces."""
         for name in self.names:
             with contextlib.suppress(NetworkFault):
                 _ip("netns", "delete", name)
-
-
-def set_link(name: str, device: str, up: bool) -> None:
-    """Cuts the link at one end, or joins it again."""
-    _ip("-n", name, "link", "set", device, "up" if up else "down")
 
 
 def within(name: str) -> tuple[str, ...]:

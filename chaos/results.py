@@ -53,6 +53,12 @@ class Result:
             total.add(finding)
         return total
 
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Result":
+        """What `as_json` made."""
+        findings = {Role(role): Finding(**fields) for role, fields in said["clients"].items()}
+        return cls(said["scenario"], said["about"], findings, [Figure(**fields) for fields in said["figures"]])
+
     def as_json(self) -> dict[str, Any]:
         """For `--json` and for saving."""
         return {

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from chaos.crowds import DEFAULT_PACE, Crowd, Pace, Place
 from chaos.fleets import Fleet, Watch, memory_bytes
-from chaos.ledgers import Excuse, compare, nothing_excused
+from chaos.ledgers import Comparison, Excuse, nothing_excused
 from chaos.loads import Load
 from chaos.probes import Probes
 from chaos.results import Result
@@ -30,6 +30,12 @@ class Plan:
     seed: int = 1
     quick: bool = False  # a few seconds, to show that it works
     tree: Path | None = None  # where the fleet's code is; here, if None
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Plan":
+        """What `asdict` made, paths as texts."""
+        tree = said.pop("tree")
+        return cls(**{**said, "pace": Pace(**said["pace"]), "tree": Path(tree) if tree else None})
 
 
 QUICK = Plan(clients=400, processes=1, rate=300, pause_s=0.3, quick=True)
@@ -59,7 +65,7 @@ class Stage:
         self.fleet = Fleet(tree or plan.tree, **settings)
         self.names = self.worker_names()
         self.crowd = Crowd(self.places(), plan.clients, plan.processes, self.fleet.directory, plan.pace)
-        endpoints, curve = self.fleet.endpoints, status_keys(self.fleet.settings)
+        endpoints, curve = self.endpoints(), status_keys(self.fleet.settings)
         self.load = Load(endpoints, self.crowd.clients, plan.rate, plan.seed, as_shipped=as_shipped, curve=curve)
         self.watch = Watch(endpoints, curve)
         self.probes = Probes(self.fleet.address, self.names)
@@ -69,6 +75,14 @@ class Stage:
     def places(self) -> list[Place]:
         """Where the clients are."""
         return [Place(self.fleet.address)]
+
+    def endpoints(self) -> list[str]:
+        """Where senders find the routers."""
+        return self.fleet.endpoints
+
+    def pids(self) -> list[int]:
+        """Of all processes of the fleet."""
+        return self.fleet.pids
 
     def worker_names(self) -> list[str]:
         """Of all workers at the start."""
@@ -99,6 +113,7 @@ class Stage:
         self.crowd.open()
         for part in (self.load, self.watch, self.probes):
             self._stack.enter_context(part)
+        progress(f"{self.result.scenario}: all are bound; the slow ones get more than they read")
         share = self.load.fill()
         progress(
             f"{self.result.scenario}: output kept for {share:.0%} of the slow clients; {self.plan.rate:,} pushes/s"
@@ -121,21 +136,23 @@ class Stage:
         """The load goes on, nothing is broken."""
         time.sleep(self.plan.pause_s)
 
-    def finish(self, excused: Excuse = nothing_excused, settle_s: float = 2.0) -> None:
+    def finish(self, excused: Excuse = nothing_excused) -> None:
         """Ends the load, waits until everything has arrived, and enters findings and common figures."""
         self.phase("the load ends")
-        memory = memory_bytes(self.fleet.pids)
+        memory = memory_bytes(self.pids())
         self.crowd.busy(False)
         self.load.stop()
         self.crowd.drain()
-        self._await_quiet(settle_s)
+        self._await_quiet(0.5 if self.plan.quick else 2.0)
         self.watch.settle(self.fleet.settings.worker_heartbeat_ms / 1000)
         stats, result = self.crowd.stats(), self.result
-        result.findings = compare(self.load.pushes, self.crowd.seen(), self.crowd.clients, excused)
+        comparison = Comparison(self.load.pushes, excused, self.load.started_ns)
+        result.findings = comparison.by_role(self.crowd.seen(), self.crowd.clients)
         result.state("output was kept for slow clients", f"{sum(self._kept) / len(self._kept):.0%} of them")
         result.state("memory of the fleet (PSS), MiB", round(memory / (1 << 20), 1))
         result.state("requests of busy clients", stats["asked"])
         result.state("slowest answer to one, ms", stats["slowest_answer_us"] / 1000)
+        result.at_most("clients that are not back", len(self.crowd.clients) - stats["bound"], 0)
         missing = stats["asked"] - stats["answered"] - stats["unanswered"]
         result.at_most("requests without answer on a connection that stayed", missing, 0)
         result.at_most("wrong messages to clients", stats["faults"], 0)

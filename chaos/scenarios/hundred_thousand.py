@@ -15,8 +15,8 @@ _CLIENTS, _PROCESSES, _RATE = 100_000, 6, 1_000
 _PACE = Pace(slow_bytes=128, busy_ms=60_000)
 
 
-def run(plan: Plan, options: Sequence[str] = ()) -> list[Result]:
-    """No options."""
+def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+    """It has no parts."""
     workers = WORKERS
     if plan.quick:
         workers = 3

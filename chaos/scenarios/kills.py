@@ -17,8 +17,8 @@ _PERIOD_S, _KILLS = 5.0, 24
 _BACK_S = 20.0
 
 
-def run(plan: Plan, options: Sequence[str] = ()) -> list[Result]:
-    """No options."""
+def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+    """It has no parts."""
     workers, kills, period = (2, 3, 2.0) if plan.quick else (WORKERS, _KILLS, _PERIOD_S)
     result = Result("kills", f"kill -9 of one of {workers} workers, {kills} times, every {period:g} s.")
     chance = random.Random(plan.seed)

@@ -16,8 +16,8 @@ from tests.fleet.processes import wait_until
 WORKERS = 4
 
 
-def run(plan: Plan, options: Sequence[str] = ()) -> list[Result]:
-    """No options."""
+def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+    """It has no parts."""
     workers, timeout_ms, pauses = (2, 1000, 1) if plan.quick else (WORKERS, 5000, 2)
     about = f"One of {workers} workers stopped for 3 x {timeout_ms / 1000:g} s, {pauses} times."
     result = Result("pause", about)

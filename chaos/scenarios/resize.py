@@ -11,8 +11,8 @@ WORKERS = 4
 _TOLERANCE = 1.3
 
 
-def run(plan: Plan, options: Sequence[str] = ()) -> list[Result]:
-    """No options."""
+def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+    """It has no parts."""
     workers = 2 if plan.quick else WORKERS
     result = Result("resize", f"{workers} workers, one added, one removed.")
     with Stage(plan, result, workers=workers, worker_heartbeat_ms=100) as stage:

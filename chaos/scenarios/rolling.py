@@ -1,4 +1,4 @@
-"""Every worker restarted in turn, twice, then the router: nobody is to notice. `--versions`: to other code and back."""
+"""Every worker restarted in turn, twice; the router; then workers of another version and back: nobody is to notice."""
 
 import tempfile
 from collections.abc import Sequence
@@ -11,14 +11,10 @@ from chaos.trees import NEWER, previous_commit, with_added_field
 WORKERS = 4
 
 
-def run(plan: Plan, options: Sequence[str] = ()) -> list[Result]:
-    """Plain, and with `--versions` the other one too; `--versions-only` leaves the plain one out."""
-    results = []
-    if "--versions-only" not in options:
-        results += [_plain(plan), _router(plan)]
-    if {"--versions", "--versions-only"} & set(options):
-        results.append(_versions(plan))
-    return results
+def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+    """All parts, or those named: plain, router, versions."""
+    known = {"plain": _plain, "router": _router, "versions": _versions}
+    return [known[part](plan) for part in parts or known]
 
 
 def _router(plan: Plan) -> Result:

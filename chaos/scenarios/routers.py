@@ -13,8 +13,8 @@ _ROUTERS = 2
 _PERIOD_S, _KILLS, _DOWN_S = 10.0, 6, 3.0
 
 
-def run(plan: Plan, options: Sequence[str] = ()) -> list[Result]:
-    """No options."""
+def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+    """It has no parts."""
     workers, kills, period, down = (2, 2, 3.0, 1.0) if plan.quick else (WORKERS, _KILLS, _PERIOD_S, _DOWN_S)
     result = Result(
         "routers", f"{_ROUTERS} routers, {workers} workers; kill -9 of a router {kills} times, every {period:g} s."

@@ -43,6 +43,9 @@ class Fleet:
     stop(). `processes` has them by name: `router-0`, `gateway-0`, ..., `status`.
     """
 
+    #: A command that runs another, for a fleet in another network namespace.
+    within: tuple[str, ...] = ()
+
     def __init__(self, *, status: bool = False, **settings: Any) -> None:
         self.has_status = status
         self.directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
@@ -131,7 +134,7 @@ class Fleet:
             self._retired.append(self.processes[name])
         module, first = _ENTRIES[kind]
         code = f"import sys; from {module} import main; sys.exit(main())"
-        command = [sys.executable, "-c", code, *first, *arguments]
+        command = [*self.within, sys.executable, "-c", code, *first, *arguments]
         log = self.directory / f"{name}.log"
         self.processes[name] = started = Started(name, command, self.environ | environ, log, self.directory)
         return started

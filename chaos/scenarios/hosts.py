@@ -1,0 +1,103 @@
+"""Two hosts: pushes reach clients on the 'wrong' one; a host is cut off from the other and joined again.
+
+The hosts are network namespaces; what runs on the first is this program itself, started again in there.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from chaos.networks import Hosts, within
+from chaos.results import Result
+from chaos.stages import Plan
+from chaos.two_hosts import TwoHosts
+from shared.outcomes import Outcome
+from shared.rings import owners_of_slots
+from shared.tokens import slot_of
+
+_CUT_S = 10.0
+#: From the link's return on, everything must be delivered again after this: TCP and ZeroMQ wait before they try again.
+_BACK_S = 30.0
+_HOPELESS = frozenset({Outcome.UNKNOWN, Outcome.UNAVAILABLE, Outcome.OFFLINE})
+
+
+def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+    """It has no parts. Raises NetworkFault where namespaces cannot be had."""
+    with Hosts() as hosts:
+        about = json.dumps({"plan": asdict(plan), "mark": hosts.mark}, default=str)
+        command = [*within(hosts.names[0]), sys.executable, "-m", "chaos.scenarios.hosts", about]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=900, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the run between two hosts ended with status {done.returncode}")
+    return [Result.from_json(json.loads(done.stdout))]
+
+
+def run_on_first(plan: Plan, hosts: Hosts) -> Result:
+    """The run itself, to be called in the namespace of the first host."""
+    cut_s = 4.0 if plan.quick else _CUT_S
+    result = Result("hosts", f"Two hosts of a router and two workers each; the link is cut for {cut_s:g} s.")
+    with tempfile.TemporaryDirectory(prefix="chaos") as folder, TwoHosts(plan, result, hosts, Path(folder)) as stage:
+        _state_foreign(stage)
+        stage.pause()
+        stage.phase("the second host is cut off")
+        cut_ns = time.monotonic_ns()
+        hosts.set_link(up=False)
+        time.sleep(cut_s)
+        stage.phase("it is back")
+        hosts.set_link(up=True)
+        back_ns = time.monotonic_ns()
+        stage.await_all(_BACK_S)
+        ready_ns = time.monotonic_ns()
+        stage.pause()
+        stage.pause()
+        end_ns = back_ns + int(_BACK_S * 1e9)
+        # Sender 1 begins with the router of the second host, and has to find out that it is gone.
+        stage.finish(
+            lambda push: (
+                push.outcome in _HOPELESS
+                and push.answered_ns >= cut_ns
+                and push.sent_ns <= end_ns
+                and (push.sender == 1 or stage.crowd.place_of(push.client) == 1)
+            )
+        )
+        stage.promise_all(copies=True)
+        result.state("all workers live again after, s", round((ready_ns - back_ns) / 1e9, 1))
+        _state_outage(stage, cut_ns, back_ns)
+    return result
+
+
+def _state_foreign(stage: TwoHosts) -> None:
+    """How many clients have a token whose owner is on the other host."""
+    owners = owners_of_slots(stage.names)
+    hosts = ("first", "second")
+    foreign = [
+        client
+        for client in stage.crowd.clients
+        if owners[slot_of(b"c%d" % client)].partition("/")[0] != hosts[stage.crowd.place_of(client)]
+    ]
+    stage.result.expect("clients whose token's owner is on the other host", len(foreign), "some", bool(foreign))
+
+
+def _state_outage(stage: TwoHosts, cut_ns: int, back_ns: int) -> None:
+    """For how long the second host's clients missed pushes."""
+    failed = [push for push in stage.load.pushes if push.outcome in _HOPELESS and push.answered_ns >= cut_ns]
+    last = max((push.sent_ns for push in failed), default=back_ns)
+    stage.result.state("pushes not delivered because of the cut", len(failed))
+    stage.result.at_most(
+        "the last of them was sent after the link's return, s", round((last - back_ns) / 1e9, 1), _BACK_S
+    )
+
+
+def _main(text: str) -> None:
+    about: dict[str, Any] = json.loads(text)
+    print(json.dumps(run_on_first(Plan.from_json(about["plan"]), Hosts(about["mark"])).as_json()))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
