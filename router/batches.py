@@ -3,7 +3,8 @@
 The unit here is the part, the pushes of one request that go to one worker, so that a push costs no object.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 
 from router.pending import Part, PendingPushes
 from shared.bus import ENTRY, Segment, encode_batch
@@ -13,25 +14,50 @@ from shared.rings import Epoch
 BATCH_PUSHES = 4096
 BATCH_BYTES = 4 << 20
 
+#: A part, its entries, its data.
+Chunk = tuple[Part, list[bytes], list[bytes]]
+
 #: Append to a lane's entries, append to its data.
 Adders = tuple[Callable[[bytes], None], Callable[[bytes], None]]
 
 
 class Batch:
-    """One PUSHES1, kept until its requests are answered. `index` is as sent and tells each push's position."""
+    """One PUSHES1, kept until its requests are answered. `index` and `data` are as sent; `index` has the positions.
 
-    __slots__ = ("all_sent", "count", "held", "index", "number", "outcomes", "parts")
+    `version`: of the claims, when it was sent.
+    """
 
-    def __init__(self, number: int, parts: list[Part], count: int, index: bytes) -> None:
-        self.number, self.parts, self.count, self.index = number, parts, count, index
+    __slots__ = ("all_sent", "count", "data", "epoch", "held", "index", "number", "outcomes", "parts", "version")
+
+    def __init__(self, number: int, epoch: Epoch, parts: list[Part], count: int, frames: Sequence[bytes]) -> None:
+        self.number, self.epoch, self.parts, self.count = number, epoch, parts, count
+        self.index, self.data = frames[3], frames[4]
+        self.version = 0
         self.outcomes: bytes | bytearray | None = None  # None: not answered
         self.all_sent = False
-        self.held = 0  # pushes answered HELD, for which LATE1 has not come
+        self.held: dict[int, bytes] = {}  # data of pushes answered HELD, by index, for which LATE1 has not come
 
     def take_parts(self) -> list[Part]:
         """Its parts, when nothing more is to come; then it is free without the garbage collector's help."""
         parts, self.parts = self.parts, []
+        self.data = b""
         return parts
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """The packed entry and the data (token and payload) of each push."""
+        start, data = 0, self.data
+        for at, (target_bytes, payload_bytes, _) in enumerate(ENTRY.iter_unpack(self.index)):
+            end = start + target_bytes + payload_bytes
+            yield self.entry(at), data[start:end]
+            start = end
+
+    def entry(self, index: int) -> bytes:
+        """The packed entry of one push."""
+        return self.index[index * ENTRY.size : (index + 1) * ENTRY.size]
+
+    def part_of(self, index: int) -> Part:
+        """The part that a push belongs to."""
+        return self.parts[bisect_right(self.parts, index, key=lambda part: part.start) - 1]
 
 
 class Lane:
@@ -70,7 +96,14 @@ class Lane:
         living, self.dead = self.chunks(), 0
         self._refill([chunk for chunk in living if not chunk[0].pending.answered])
 
-    def chunks(self) -> list[tuple[Part, list[bytes], list[bytes]]]:
+    def take_all(self) -> list[Chunk]:
+        """Everything that waits, in order, but pushes of answered requests; then it is empty."""
+        self.drop_dead()
+        chunks = self.chunks()
+        self.clear()
+        return chunks
+
+    def chunks(self) -> list[Chunk]:
         """(part, its entries, its data) in order."""
         chunks, start = [], 0
         for part in self.parts:
@@ -79,7 +112,7 @@ class Lane:
             start = end
         return chunks
 
-    def _refill(self, chunks: Sequence[tuple[Part, list[bytes], list[bytes]]]) -> None:
+    def _refill(self, chunks: Sequence[Chunk]) -> None:
         self.clear()
         for part, entries, data in chunks:
             self.parts.append(part)
@@ -103,13 +136,13 @@ class Lane:
         if len(self.entries) <= BATCH_PUSHES and self.size_bound <= BATCH_BYTES:
             parts = self.parts
             frames = _encode(number, epoch, parts, self.entries, self.data)
-            batch = Batch(number, parts, self.counted, frames[3])
+            batch = Batch(number, epoch, parts, self.counted, frames)
             self.clear()
         else:
             count = self._fitting()
             parts = self._cut(count)
             frames = _encode(number, epoch, parts, self.entries[:count], self.data[:count])
-            batch = Batch(number, parts, count, frames[3])
+            batch = Batch(number, epoch, parts, count, frames)
             self._drop_first(count)
         _assign(batch)
         return batch, frames
@@ -147,17 +180,13 @@ class Lane:
         del self.entries[:count], self.data[:count]
         self.counted -= count
 
-    def put_back(self, batch: Batch, data: bytes) -> None:
+    def put_back(self, batch: Batch) -> None:
         """A batch that could not be sent waits again, before everything else."""
-        entries = [batch.index[at : at + ENTRY.size] for at in range(0, len(batch.index), ENTRY.size)]
-        items, start = [], 0
-        for target_bytes, payload_bytes, _ in ENTRY.iter_unpack(batch.index):
-            end = start + target_bytes + payload_bytes
-            items.append(data[start:end])
-            start = end
-        self.entries[:0], self.data[:0], self.parts[:0] = entries, items, batch.parts
+        items = list(batch.items())
+        self.entries[:0], self.data[:0] = [entry for entry, _ in items], [item for _, item in items]
+        self.parts[:0] = batch.parts
         self.counted += batch.count
-        self.size_bound += len(data)
+        self.size_bound += len(batch.data)
         for part in batch.parts:
             part.batch, part.lane = None, self
             if part.pending.answered:

@@ -1,12 +1,14 @@
-"""FIND1 and KICK1: asked of the owners of the tokens, the answers put together in order."""
+"""FIND1 and KICK1: asked of those that claim or own the tokens, the answers put together in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from router.answers import Answers
+from router.claims import Claims
 from router.connections import Connection
 from router.counters import Counters
-from router.membership import Membership, Worker
+from router.members import Worker
+from router.membership import Membership
 from router.outbox import Outbox
 from router.pending import Pending
 from shared.bus import CALL1, decode_numbered, encode_numbered
@@ -34,11 +36,14 @@ class PendingCall(Pending):
 class Calls:
     """Calls to workers by number."""
 
-    def __init__(self, answers: Answers, membership: Membership, outbox: Outbox, counters: Counters) -> None:
+    def __init__(
+        self, answers: Answers, membership: Membership, claims: Claims, outbox: Outbox, counters: Counters
+    ) -> None:
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
+        self._claims = claims
         self._unrouted: dict[PendingCall, None] = {}
         self._under_way: dict[int, PendingCall] = {}
-        self._last_number = membership.epoch.started_ms << 20
+        self._last_number = membership.started_ms << 20
         self.stopping = False
 
     def accept(self, pending: PendingCall, now: float) -> None:
@@ -50,36 +55,73 @@ class Calls:
             self._unrouted[pending] = None
 
     def change_ring(self) -> None:
-        """There is a ring: start what waited for it."""
+        """There is a ring: start what waited for it; what waits for a worker may be another's now."""
         unrouted, self._unrouted = self._unrouted, {}
         for pending in unrouted:
             self._start(pending)
+        for worker in self._membership.workers.values():
+            queued, worker.queued_calls = worker.queued_calls, {}
+            for number in queued:
+                pending = self._under_way.pop(number)
+                self._route(pending, pending.waiting.pop(number))
+                self._finish_if_answered(pending)
 
     def _start(self, pending: PendingCall) -> None:
-        owners = self._membership.owners
-        if not owners or self.stopping:
+        if not self._membership.owners or self.stopping:
             self._answers.fail(pending, RequestError("unavailable", "no worker is live"))
             return
         absent: Any = {"online": False} if pending.call == "find" else False
-        asked: dict[str, list[int]] = {}
+        asked = []
         for position, token in enumerate(pending.tokens):
             if token_fault(token):
                 pending.answers[position] = absent
             else:
-                asked.setdefault(owners[slot_of(token)], []).append(position)
-        for owner, positions in asked.items():
-            self._ask(pending, self._membership.workers[owner.encode()], positions)
+                asked.append(position)
+        self._route(pending, asked)
         self._finish_if_answered(pending)
+
+    def _route(self, pending: PendingCall, positions: Sequence[int]) -> None:
+        """Ask whoever has the tokens at these positions. Where nobody can be asked, the answer stays null."""
+        owners, claims = self._membership.owners, self._claims.by_token
+        asked: dict[str, list[int]] = {}
+        for position in positions if owners else ():
+            token = pending.tokens[position]
+            claimed = claims.get(token)
+            name = owners[slot_of(token)] if claimed is None else claimed.worker
+            asked.setdefault(name, []).append(position)
+        for name, its in asked.items():
+            worker = self._membership.workers.get(name.encode())
+            if worker is not None:
+                self._ask(pending, worker, its)
 
     def _ask(self, pending: PendingCall, worker: Worker, positions: list[int]) -> None:
         self._last_number += 1
         self._counters["calls"] += 1
         self._under_way[self._last_number] = pending
         pending.waiting[self._last_number] = positions
-        worker.calls.add(self._last_number)
         tokens = [pending.tokens[position].decode() for position in positions]
         body = {"call": pending.call, "tokens": tokens}
-        self._outbox.to_workers.append((worker.identity, encode_numbered(CALL1, self._last_number, body)))
+        self._give(worker, self._last_number, encode_numbered(CALL1, self._last_number, body))
+
+    def _give(self, worker: Worker, number: int, frames: list[bytes]) -> None:
+        if worker.reached:
+            worker.calls.add(number)
+            self._outbox.to_workers.append((worker.identity, frames))
+        else:
+            worker.queued_calls[number] = frames
+
+    def flow(self, worker: Worker) -> None:
+        """It is reached again: what waited for it goes."""
+        queued, worker.queued_calls = worker.queued_calls, {}
+        for number, frames in queued.items():
+            self._give(worker, number, frames)
+
+    def unsent(self, worker: Worker, frames: list[bytes]) -> None:
+        """ZeroMQ did not take the CALL1: it waits until the worker is reached again."""
+        number, _ = decode_numbered(frames)
+        if number in worker.calls:
+            worker.calls.discard(number)
+            worker.queued_calls[number] = frames
 
     def reply(self, worker: Worker, frames: Sequence[bytes]) -> None:
         """REPLY1. Raises BusError; then its answers stay null."""
@@ -106,6 +148,14 @@ class Calls:
     def lost(self, worker: Worker) -> None:
         """This incarnation will not answer: nobody knows (null)."""
         numbers, worker.calls = worker.calls, set()
+        self._give_up(numbers)
+
+    def never_reached(self, worker: Worker) -> None:
+        """It will not be, and no ring gives its tokens to another: what waited for it stays null."""
+        numbers, worker.queued_calls = worker.queued_calls, {}
+        self._give_up(numbers)
+
+    def _give_up(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             pending = self._under_way.pop(number)
             del pending.waiting[number]
@@ -119,4 +169,5 @@ class Calls:
             self._under_way.pop(number, None)
             for worker in self._membership.workers.values():
                 worker.calls.discard(number)
+                worker.queued_calls.pop(number, None)
         self._answers.info(pending, pending.answers)

@@ -8,7 +8,8 @@ A shell calls, with `now` in monotonic seconds that never go back:
     core.flush(now)                           once per turn, after the above
 
 and then sends what is in `core.outbox`: to workers in just that order (RING1 is a fence), telling what ZeroMQ did not
-take by `core.unreachable`; if that was called, it flushes and sends once more. The same calls give the same messages.
+take by `core.unreachable`; if that was called, it flushes and sends once more. It kills what is in `outbox.kills`. The
+same calls give the same messages.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,18 +18,27 @@ from router.parts import build_parts
 from router.pending import PendingPushes
 from router.requesters import EVERY_SCOPE, Requesters
 from router.workers import WorkerMessages
-from shared.bus import ALL1, PUSHES1, number_of
 from shared.errors import BusError, RequestError
 from shared.settings import Settings
 
 
 class Core:
-    """One router. `started_ms`: Unix time in ms, the first half of its epochs. `random_bytes(n)`: for push ids."""
+    """One router. `started_ms`: Unix time in ms, the first half of its epochs. `random_bytes(n)`: for push ids.
 
-    def __init__(self, settings: Settings, started_ms: int, now: float, random_bytes: Callable[[int], bytes]) -> None:
-        self.parts = parts = build_parts(settings, started_ms, now)
+    `position`: its place in the list of all routers (`places.router_position`).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        started_ms: int,
+        now: float,
+        random_bytes: Callable[[int], bytes],
+        position: int = 0,
+    ) -> None:
+        self.parts = parts = build_parts(settings, started_ms, position, now)
         self.outbox, self.counters = parts.outbox, parts.counters
-        self._membership = parts.membership
+        self._membership, self._claims = parts.membership, parts.claims
         self._requesters = Requesters(parts, random_bytes)
         self._workers = WorkerMessages(parts)
 
@@ -36,8 +46,8 @@ class Core:
         self, identity: bytes, frames: Sequence[bytes], now: float, scopes: frozenset[str] = EVERY_SCOPE
     ) -> None:
         """A message of a sender, without the identity frame. Anything may be in it."""
-        if self._membership.changed:  # what follows is routed by the newest ring
-            self._renew_ring(now)
+        if self._membership.changed or self._claims.moved:  # what follows is routed by the newest ring and claims
+            self._renew(now)
         self._requesters.receive(identity, frames, now, scopes)
 
     def from_worker(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
@@ -51,16 +61,11 @@ class Core:
                 worker.faulty = True
                 self.outbox.notices.append(f"bus message of {worker.name} passed over: {error}")
 
-    def unreachable(self, identity: bytes, unsent: Sequence[Sequence[bytes]], now: float) -> None:
+    def unreachable(self, identity: bytes, unsent: Sequence[list[bytes]], now: float) -> None:
         """ZeroMQ has no link to that worker and did not take `unsent`: all messages to it from the first failure on."""
         worker = self._membership.workers.get(identity)
-        if worker is None:
-            return
-        self.parts.pushes.unsent(worker, [(number_of(frames), frames[4]) for frames in unsent if frames[0] == PUSHES1])
-        for frames in unsent:
-            if frames[0] == ALL1:
-                self.parts.fan_outs.unsent(worker, number_of(frames), now)
-        self._workers.lose(worker, "lost: its link is gone", now)
+        if worker is not None:
+            self._workers.unreachable(worker, unsent, now)
 
     def fault(self, identity: bytes, frames: Sequence[bytes]) -> None:
         """Handling this message of a sender ended in a bug of ours: it is answered, unless it was taken in before."""
@@ -84,26 +89,32 @@ class Core:
     def tick(self, now: float) -> None:
         """What time alone decides: time-outs, silent workers, the end of settling, old ids."""
         self.parts.answers.expire(now)
-        for worker in self._membership.look(now):
-            self._workers.lose(worker, "lost: silent", now)
+        self.parts.pushes.forget_expired()
+        self._workers.look(now)
         if not self._membership.settled:
-            self._renew_ring(now)
+            self._renew(now)
         self.parts.repeats.forget_old(now)
 
     def flush(self, now: float) -> None:
         """Put into the outbox what this turn's messages lead to."""
-        if self._membership.changed:
-            self._renew_ring(now)
-        self.parts.pushes.flush()
+        if self._membership.changed or self._claims.moved:
+            self._renew(now)
+        self.parts.pushes.flush(now)
 
-    def _renew_ring(self, now: float) -> None:
-        if not self._membership.settle(now):
+    def _renew(self, now: float) -> None:
+        """Follow the newest claims and ring."""
+        parts, membership = self.parts, self._membership
+        parts.pushes.follow_claims()
+        if not membership.settle(now) or not membership.changed:
             return
-        self.counters["rings"] += 1
-        self._membership.new_ring(now)
-        self.parts.pushes.change_ring(self._membership.owners, now)
-        self.parts.fan_outs.change_ring(now)
-        self.parts.calls.change_ring()
+        if membership.renew(now):
+            self.counters["rings"] += 1
+            parts.claims.change_ring(membership.owners)
+            parts.pushes.change_ring(membership.owners, now)
+            parts.fan_outs.change_ring(now)
+            parts.calls.change_ring()
+        for worker, fresh in membership.take_returned():
+            self._workers.welcome(worker, fresh)
 
     def next_deadline(self) -> float:
         """When `tick` must be called at the latest, in monotonic seconds."""

@@ -30,8 +30,12 @@ _NAMES = (
     "calls",  # CALL1 given out
     "repeats",  # requests whose `id` was known
     "timeouts",  # requests whose time passed
-    "rings",  # epochs begun
-    "workers_lost",  # dropped for silence or a broken link
+    "pushes_parked",  # waited until their slots had changed hands
+    "pushes_rerouted",  # came back STALE, and went to another worker
+    "rings",  # epochs told to workers, begun here or by another router
+    "workers_restarting",  # not reached for a while, or come again as another process
+    "workers_killed",  # those of this host that were silent
+    "workers_lost",  # not reached for too long: their slots went to others
     "bus_errors",  # messages of workers that do not decode
     "bus_strays",  # answers to what nobody waits for any longer
     "internal_errors",  # our own bugs; the log has the traceback

@@ -6,7 +6,8 @@ import ujson
 
 from router.answers import Answers
 from router.counters import Counters
-from router.membership import Membership, Worker
+from router.members import Worker, WorkerState
+from router.membership import Membership
 from router.outbox import Outbox
 from router.pending import Pending, PendingAll
 from shared.bus import Segment, decode_numbered, encode_fan_out
@@ -27,7 +28,7 @@ class FanOuts:
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
         self._unrouted: dict[PendingAll, None] = {}
         self._under_way: dict[int, PendingAll] = {}
-        self._last_number = membership.epoch.started_ms << 20
+        self._last_number = membership.started_ms << 20
         self.stopping = False
 
     def pass_number(self, number: object) -> None:
@@ -50,7 +51,8 @@ class FanOuts:
             self._start(pending, now)
 
     def _start(self, pending: PendingAll, now: float) -> None:
-        workers = [] if self.stopping else list(self._membership.workers.values())
+        known = self._membership.workers.values()
+        workers = [] if self.stopping else [each for each in known if each.state is not WorkerState.LOST]
         if not workers:
             self._answers.done(pending, bytes([Outcome.UNAVAILABLE]), _detail(pending), now)
             return
@@ -65,8 +67,20 @@ class FanOuts:
         pending.workers = len(workers)
         for worker in workers:
             pending.waiting.add(worker.identity)
-            worker.fan_outs.add(self._last_number)
+            self._give(worker, self._last_number, frames)
+
+    def _give(self, worker: Worker, number: int, frames: list[bytes]) -> None:
+        if worker.reached:
+            worker.fan_outs.add(number)
             self._outbox.to_workers.append((worker.identity, frames))
+        else:
+            worker.queued_fan_outs[number] = frames
+
+    def flow(self, worker: Worker) -> None:
+        """It is reached again: what waited for it goes."""
+        queued, worker.queued_fan_outs = worker.queued_fan_outs, {}
+        for number, frames in queued.items():
+            self._give(worker, number, frames)
 
     def counts(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
         """COUNTS1. Raises BusError; then what this worker did is unknown."""
@@ -97,12 +111,19 @@ class FanOuts:
         outcome = Outcome.UNAVAILABLE if nobody else outcome_of(pending.counts, pending.unknown_workers)
         self._answers.done(pending, bytes([outcome]), _detail(pending), now)
 
-    def unsent(self, worker: Worker, number: int, now: float) -> None:
-        """ZeroMQ did not take the ALL1: this worker certainly does not have it."""
+    def unsent(self, worker: Worker, number: int, frames: list[bytes]) -> None:
+        """ZeroMQ did not take the ALL1: it waits until the worker is reached again."""
         if number in worker.fan_outs:
             worker.fan_outs.discard(number)
-            self._under_way[number].workers -= 1
-            self._answered(number, self._under_way[number], worker, known=True, now=now)
+            worker.queued_fan_outs[number] = frames
+
+    def never_reached(self, worker: Worker, now: float) -> None:
+        """It will not be: what waited for it, it certainly does not have, and it does not count."""
+        queued, worker.queued_fan_outs = worker.queued_fan_outs, {}
+        for number in queued:
+            pending = self._under_way[number]
+            pending.workers -= 1
+            self._answered(number, pending, worker, known=True, now=now)
 
     def lost(self, worker: Worker, now: float) -> None:
         """This incarnation will not answer."""
@@ -113,7 +134,7 @@ class FanOuts:
                 self._answered(number, pending, worker, known=False, now=now)
 
     def expire(self, pending: Pending, now: float) -> None:
-        """Its time is over: workers that have not answered are unknown."""
+        """Its time is over: workers that have not answered are unknown, those that were not reached do not count."""
         assert isinstance(pending, PendingAll)
         if pending in self._unrouted:
             del self._unrouted[pending]
@@ -122,6 +143,9 @@ class FanOuts:
         number = next(number for number, other in self._under_way.items() if other is pending)
         for worker in self._membership.workers.values():
             worker.fan_outs.discard(number)
+            if worker.queued_fan_outs.pop(number, None) is not None:
+                pending.waiting.discard(worker.identity)
+                pending.workers -= 1
         pending.unknown_workers += len(pending.waiting)
         self._finish(number, pending, now)
 

@@ -1,4 +1,6 @@
-"""What the core gives its shell to do: messages in the order to send them, and lines to log."""
+"""What the core gives its shell to do: messages in the order to send them, processes to kill, and lines to log."""
+
+from typing import NamedTuple
 
 from router.connections import Connection
 
@@ -8,14 +10,23 @@ ToWorker = tuple[bytes, list[bytes]]
 ToSender = tuple[bytes, list[bytes]]
 
 
-class Outbox:
-    """Messages and notices gathered in one turn. The shell takes them and leaves the lists empty."""
+class Kill(NamedTuple):
+    """A silent worker of this host. Only the process that started at that time is meant (/proc/PID/stat, 22)."""
 
-    __slots__ = ("notices", "to_senders", "to_workers")
+    worker: str
+    pid: int
+    started: int  # clock ticks after the machine's boot
+
+
+class Outbox:
+    """Messages, kills and notices gathered in one turn. The shell takes them and leaves the lists empty."""
+
+    __slots__ = ("kills", "notices", "to_senders", "to_workers")
 
     def __init__(self) -> None:
         self.to_workers: list[ToWorker] = []
         self.to_senders: list[ToSender] = []
+        self.kills: list[Kill] = []
         self.notices: list[str] = []
 
     def take_to_workers(self) -> list[ToWorker]:
@@ -26,6 +37,11 @@ class Outbox:
     def take_to_senders(self) -> list[ToSender]:
         """Everything for senders."""
         taken, self.to_senders = self.to_senders, []
+        return taken
+
+    def take_kills(self) -> list[Kill]:
+        """Processes that must not serve clients any more."""
+        taken, self.kills = self.kills, []
         return taken
 
     def take_notices(self) -> list[str]:

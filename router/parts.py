@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from router.answers import Answers
 from router.calls import Calls
+from router.claims import Claims
 from router.connections import Connections
 from router.counters import Counters, new_counters
 from router.fan_outs import FanOuts
@@ -25,6 +26,7 @@ class Parts:
     counters: Counters
     connections: Connections
     membership: Membership
+    claims: Claims
     admission: Admission
     repeats: Repeats
     answers: Answers
@@ -33,10 +35,14 @@ class Parts:
     calls: Calls
 
 
-def build_parts(settings: Settings, started_ms: int, now: float) -> Parts:
-    """The parts of a router that started at `started_ms` (Unix milliseconds), which is `now` (monotonic seconds)."""
+def build_parts(settings: Settings, started_ms: int, position: int, now: float) -> Parts:
+    """The parts of a router that started at `started_ms` (Unix milliseconds), which is `now` (monotonic seconds).
+
+    `position`: its place in the list of all routers.
+    """
     outbox, counters = Outbox(), new_counters()
-    membership = Membership(settings, started_ms, now, outbox)
+    membership = Membership(settings, started_ms, position, now, outbox)
+    claims = Claims(membership, outbox)
     admission = Admission(settings.pending_requests_max, settings.pending_bytes_max, settings.overload_hold_s)
     repeats = Repeats(settings.repeat_window_s, settings.repeat_window_requests, settings.repeat_bytes_max)
     answers = Answers(outbox, admission, repeats, counters)
@@ -47,10 +53,11 @@ def build_parts(settings: Settings, started_ms: int, now: float) -> Parts:
         counters=counters,
         connections=Connections(),
         membership=membership,
+        claims=claims,
         admission=admission,
         repeats=repeats,
         answers=answers,
-        pushes=Pushes(answers, membership, outbox, counters, settings.bus_window_batches),
+        pushes=Pushes(answers, membership, claims, outbox, counters, settings.bus_window_batches),
         fan_outs=FanOuts(answers, membership, outbox, counters),
-        calls=Calls(answers, membership, outbox, counters),
+        calls=Calls(answers, membership, claims, outbox, counters),
     )

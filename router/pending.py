@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from shared.bus import ENTRY, HELD
+from shared.bus import ENTRY, HELD, STALE
 from shared.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SegmentTail = tuple[int, bytes, int, int]
 
 _UNKNOWN, _UNAVAILABLE = bytes([Outcome.UNKNOWN]), bytes([Outcome.UNAVAILABLE])
-_HELD = bytes([HELD])
+_HELD, _STALE = bytes([HELD]), bytes([STALE])
 
 
 class Desk(Protocol):
@@ -100,15 +100,16 @@ class Part:
 def gather(pending: PendingPushes) -> bytes:
     """The outcome of every push of a request, in its order.
 
-    What is in a batch without an answer is UNKNOWN; what is in no batch is UNAVAILABLE. Nearly always everything
-    was SENT (0), or one worker had the whole request: then nothing needs to be put in place.
+    What is in a batch without an answer is UNKNOWN; what is in no batch, or came back STALE and is in no later one, is
+    UNAVAILABLE. Nearly always everything was SENT (0), or one worker had the whole request: then nothing needs to be
+    put in place.
     """
     parts = pending.parts
     if pending.first is None:
         if parts and all(part.batch is not None and part.batch.all_sent for part in parts):
             return bytes(pending.count)
         if len(parts) == 1:
-            return _outcomes_of(parts[0]) or _UNAVAILABLE * pending.count
+            return _outcomes_of(parts[0]).replace(_STALE, _UNAVAILABLE) or _UNAVAILABLE * pending.count
         outcomes = bytearray(_UNAVAILABLE * pending.count)
     else:
         # Not sent this time: certainly not delivered, unless an earlier try may have been (UNKNOWN stays).
@@ -117,7 +118,8 @@ def gather(pending: PendingPushes) -> bytes:
         if part.batch is not None:
             index = part.batch.index[ENTRY.size * part.start : ENTRY.size * (part.start + part.count)]
             for (_, _, position), outcome in zip(ENTRY.iter_unpack(index), _outcomes_of(part), strict=True):
-                outcomes[position] = outcome
+                if outcome != STALE:
+                    outcomes[position] = outcome
     return bytes(outcomes)
 
 

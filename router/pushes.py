@@ -1,40 +1,54 @@
-"""Pushes to tokens: routed by the ring, sent in batches, their outcomes gathered."""
+"""Pushes to tokens: routed by claims and ring, sent in batches, their outcomes gathered."""
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, groupby
 
 from router.answers import Answers
 from router.batches import Batch
+from router.claims import Claims
 from router.counters import Counters
 from router.lanes import Lanes
-from router.membership import Membership, Worker
+from router.members import Worker
+from router.membership import Membership
 from router.outbox import Outbox
+from router.parking import Parking, Returned
 from router.pending import Pending, PendingPushes, gather
-from shared.bus import HELD, decode_late, decode_outcomes
+from shared.bus import ENTRY, HELD, STALE, decode_late, decode_outcomes
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.requests import PushRequest, unpack_targets
-from shared.tokens import token_fault
+from shared.tokens import slot_of, token_fault
 
-_HELD = bytes([HELD])
+_UNAVAILABLE, _UNKNOWN = bytes([Outcome.UNAVAILABLE]), bytes([Outcome.UNKNOWN])
 #: Translates a worker's outcome bytes: what is no outcome becomes UNKNOWN.
-_CHECKED = bytes([byte if byte in (*Outcome, HELD) else Outcome.UNKNOWN for byte in range(256)])
+_CHECKED = bytes([byte if byte in (*Outcome, HELD, STALE) else Outcome.UNKNOWN for byte in range(256)])
 
 #: What still has to be routed: the packed request and, for a retry, the positions to try again.
 _Unrouted = tuple[PushRequest, Sequence[int] | None]
 
 
 class Pushes:
-    """Every push that has no outcome yet is in one place: `_unrouted` (no ring yet), a lane, or a batch of a worker."""
+    """Every push that has no outcome yet is in one place: `_unrouted` (no ring yet), a lane (maybe the parked one),
+
+    a batch of a worker, or `_parking`, when it came back.
+    """
 
     def __init__(
-        self, answers: Answers, membership: Membership, outbox: Outbox, counters: Counters, window: int
+        self,
+        answers: Answers,
+        membership: Membership,
+        claims: Claims,
+        outbox: Outbox,
+        counters: Counters,
+        window: int,
     ) -> None:
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
+        self._claims = claims
         self._window = window
-        self._lanes = Lanes()
+        self._lanes = Lanes(claims.by_token)
+        self._parking = Parking()
         self._unrouted: dict[PendingPushes, _Unrouted] = {}
-        self._last_number = membership.epoch.started_ms << 20  # no answer to an earlier router's batch is mistaken
+        self._last_number = membership.started_ms << 20  # no answer to an earlier router's batch is mistaken
         self.stopping = False
 
     def accept(
@@ -58,8 +72,12 @@ class Pushes:
 
     def change_ring(self, owners: Sequence[str], now: float) -> None:
         """Route what waits by the ring of a new epoch; with no worker it is UNAVAILABLE."""
-        for part in self._lanes.change_ring(owners):
+        self.follow_claims()
+        for part in self._lanes.change_ring(owners, self._must_park(self._lanes.moved(owners))):
             self._resolve(part.pending, part.count, now)
+        if not self._lanes:
+            for returned in self._parking.take():
+                self._resolve(returned.pending, 1, now)
         unrouted, self._unrouted = self._unrouted, {}
         for pending, (request, only) in unrouted.items():
             if self._lanes:
@@ -67,37 +85,83 @@ class Pushes:
             else:
                 self._answers.done(pending, _nobody(pending, request, only), b"", now)
 
-    def flush(self) -> None:
+    def follow_claims(self) -> None:
+        """Route what waits by the newest claims. To be called before anything else is routed."""
+        moved = self._claims.take_moved()
+        if moved and self._lanes:
+            self._lanes.park(self._must_park(moved), {worker for _, worker in moved})
+
+    def _must_park(self, moved: Iterable[tuple[int, str]]) -> set[int]:
+        """Of slots and the workers that their pushes have gone to: those of which some may come back."""
+        slots, busy = set(), {}
+        for slot, name in moved:
+            worker = self._membership.workers.get(name.encode())
+            if worker is not None and (worker.in_flight or worker.held):
+                busy[name] = worker
+                if slot not in self._lanes.parked_slots:
+                    slots.add(slot)
+        self._parking.wait_for(busy.values())
+        return slots
+
+    def flush(self, now: float) -> None:
         """Send what waits, as far as the workers' windows allow: one message per worker, or several if it is much."""
         if self.stopping:
             return
+        if self._lanes.parked_slots and not self._parking.waits:
+            self._go_on(now)
         for lane in self._lanes:
             if not lane.entries:
                 continue
             worker = self._membership.workers.get(lane.worker.encode())
-            if worker is not None:
+            if worker is not None and worker.reached:
                 while len(worker.in_flight) < self._window:
                     taken = lane.next_batch(self._last_number + 1, self._membership.epoch)
                     if taken is None:
                         break
                     self._send(worker, *taken)
 
+    def _go_on(self, now: float) -> None:
+        """Nothing more can come back: route what did, and then what was parked."""
+        parked = self._lanes.unpark()
+        for pending, group in groupby(self._parking.take(), key=lambda returned: returned.pending):
+            again = []
+            for returned in group:
+                if self._goes_elsewhere(returned):
+                    again.append(returned)
+                else:
+                    self._resolve(pending, 1, now)  # gathered as UNAVAILABLE: its worker would say the same again
+            self._counters["pushes_rerouted"] += len(again)
+            self._lanes.route_packed(pending, [each.entry for each in again], [each.item for each in again])
+        self._counters["pushes_parked"] += sum(part.count for part, _, _ in parked)
+        self._lanes.route_chunks(parked)
+
+    def _goes_elsewhere(self, returned: Returned) -> bool:
+        """Whether ring or claims have changed for this push since it was sent."""
+        token = _token(returned.entry, returned.item)
+        return (
+            returned.batch.epoch != self._membership.epoch
+            or self._claims.version_of(slot_of(token)) > returned.batch.version
+            or self._lanes.target(token) != returned.worker
+        )
+
     def _send(self, worker: Worker, batch: Batch, frames: list[bytes]) -> None:
         self._last_number = batch.number
+        batch.version = self._claims.version
         worker.in_flight[batch.number] = batch
         self._outbox.to_workers.append((worker.identity, frames))
         self._counters["batches"] += 1
 
-    def unsent(self, worker: Worker, unsent: Sequence[tuple[int, bytes]]) -> None:
-        """(batch number, data frame) of batches that ZeroMQ did not take: they wait again, first in their lane.
-
-        To be called before the worker is lost; the new ring then routes them again.
-        """
+    def unsent(self, worker: Worker, numbers: Sequence[int], now: float) -> None:
+        """Batches that ZeroMQ did not take: they wait again, first in their lane, until the worker is reached."""
         lane = self._lanes.get(worker.name)
-        for number, data in reversed(unsent):
+        for number in reversed(numbers):
             batch = worker.in_flight.pop(number, None)
-            if batch is not None and lane is not None:
-                lane.put_back(batch, data)
+            if batch is not None:
+                self._parking.resolved(number)
+                if lane is not None:
+                    lane.put_back(batch)
+                else:
+                    self._settle(batch, _UNAVAILABLE * batch.count, now)
 
     def outcomes(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
         """OUTCOMES1. Raises BusError; then the pushes of the batch are UNKNOWN."""
@@ -107,12 +171,12 @@ class Pushes:
             self._counters["bus_strays"] += 1
             return
         if len(outcomes) != batch.count:
-            self._settle(batch, bytes([Outcome.UNKNOWN]) * batch.count, now)
+            self._settle(batch, _UNKNOWN * batch.count, now)
             raise BusError(f"{len(outcomes)} outcomes for {batch.count} pushes")
         if outcomes.strip(b"\0"):
             outcomes = outcomes.translate(_CHECKED)
-            if HELD in outcomes:
-                self._hold(worker, batch, outcomes, now)
+            if HELD in outcomes or STALE in outcomes:
+                self._open_outcomes(worker, batch, bytearray(outcomes), now)
                 return
         else:
             batch.all_sent = True
@@ -121,15 +185,36 @@ class Pushes:
     def _settle(self, batch: Batch, outcomes: bytes, now: float) -> None:
         """Every push of the batch has its outcome."""
         batch.outcomes = outcomes
+        self._parking.resolved(batch.number)
         for part in batch.take_parts():
             self._resolve(part.pending, part.count, now)
 
-    def _hold(self, worker: Worker, batch: Batch, outcomes: bytes, now: float) -> None:
-        batch.outcomes, batch.held = bytearray(outcomes), outcomes.count(_HELD)
-        worker.held[batch.number] = batch
+    def _open_outcomes(self, worker: Worker, batch: Batch, outcomes: bytearray, now: float) -> None:
+        """Some pushes are HELD, or have to go elsewhere."""
+        batch.outcomes = outcomes
+        items, returned = list(batch.items()), []
         for part in batch.parts:
-            held = outcomes.count(_HELD, part.start, part.start + part.count)
-            self._resolve(part.pending, part.count - held, now)
+            known = part.count
+            for index in range(part.start, part.start + part.count):
+                if outcomes[index] == HELD:
+                    batch.held[index] = items[index][1]
+                    known -= 1
+                elif outcomes[index] == STALE:
+                    returned.append(Returned(batch, index, worker.name, part.pending, *items[index]))
+                    known -= 1
+            self._resolve(part.pending, known, now)
+        batch.data = b""
+        if batch.held:
+            worker.held[batch.number] = batch
+        else:
+            self._close(batch)
+        for each in returned:
+            self._come_back(each, now)
+
+    def _close(self, batch: Batch) -> None:
+        """All has been said of it."""
+        self._parking.resolved(batch.number)
+        batch.take_parts()
 
     def late(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
         """LATE1: outcomes of pushes that were HELD. Raises BusError."""
@@ -139,21 +224,36 @@ class Pushes:
             self._counters["bus_strays"] += 1
             return
         for index, outcome in late:
-            self._late(batch, index, _CHECKED[outcome], now)
+            self._late(worker, batch, index, _CHECKED[outcome], now)
         if not batch.held:
             del worker.held[number]
-            batch.take_parts()
+            self._close(batch)
 
-    def _late(self, batch: Batch, index: int, outcome: int, now: float) -> None:
+    def _late(self, worker: Worker, batch: Batch, index: int, outcome: int, now: float) -> None:
         if not isinstance(batch.outcomes, bytearray) or index >= batch.count or outcome == HELD:
             raise BusError("LATE1 for a push that is not in its batch")
-        if batch.outcomes[index] != HELD:
+        item = batch.held.pop(index, None)
+        if item is None:
             self._counters["bus_strays"] += 1
             return
         batch.outcomes[index] = outcome
-        batch.held -= 1
-        part = next(part for part in batch.parts if index < part.start + part.count)
-        self._resolve(part.pending, 1, now)
+        pending = batch.part_of(index).pending
+        if outcome == STALE:
+            self._come_back(Returned(batch, index, worker.name, pending, batch.entry(index), item), now)
+        else:
+            self._resolve(pending, 1, now)
+
+    def _come_back(self, returned: Returned, now: float) -> None:
+        """Its worker has not delivered it, for it is another's. It waits, and all later ones to its slot are parked."""
+        if self.stopping or not self._lanes:
+            self._resolve(returned.pending, 1, now)
+            return
+        self._parking.add(returned)
+        slot = slot_of(_token(returned.entry, returned.item))
+        if slot not in self._lanes.parked_slots:
+            self.follow_claims()
+            self._must_park([(slot, returned.worker)])
+            self._lanes.park({slot}, [returned.worker])
 
     def lost(self, worker: Worker, now: float) -> None:
         """Nobody will hear from this incarnation again: what it had, and has not answered, is UNKNOWN."""
@@ -161,10 +261,16 @@ class Pushes:
         worker.in_flight.clear()
         worker.held.clear()
         for batch in batches:
-            so_far = bytes(batch.outcomes or _HELD * batch.count)
-            batch.outcomes = so_far.replace(_HELD, bytes([Outcome.UNKNOWN]))
+            so_far = bytes(batch.outcomes or bytes([HELD]) * batch.count)
+            batch.outcomes = so_far.replace(bytes([HELD]), _UNKNOWN)
+            batch.held.clear()
+            self._parking.resolved(batch.number)
             for part in batch.take_parts():
-                self._resolve(part.pending, so_far.count(_HELD, part.start, part.start + part.count), now)
+                self._resolve(part.pending, so_far.count(HELD, part.start, part.start + part.count), now)
+
+    def forget_expired(self) -> None:
+        """Requests were answered because their time was over: do not wait for what can come back no more."""
+        self._parking.drop_expired()
 
     def _resolve(self, pending: PendingPushes, count: int, now: float) -> None:
         """So many more pushes of the request have an outcome; answer it when all have."""
@@ -190,6 +296,16 @@ class Pushes:
     def waiting(self) -> dict[str, int]:
         """How many pushes wait for each worker."""
         return {lane.worker: lane.counted for lane in self._lanes}
+
+    @property
+    def parked(self) -> int:
+        """How many pushes wait until their slots have changed hands."""
+        return self._lanes.parked.counted
+
+
+def _token(entry: bytes, item: bytes) -> bytes:
+    target_bytes, _, _ = ENTRY.unpack(entry)
+    return item[:target_bytes]
 
 
 def _nobody(pending: PendingPushes, request: PushRequest, only: Sequence[int] | None) -> bytes:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from router.membership import Worker, WorkerState
+from router.members import Worker, WorkerState
 from router.parts import Parts
 from shared import __version__
 from shared.tokens import SLOTS
@@ -13,19 +13,20 @@ from shared.tokens import SLOTS
 def figures(parts: Parts, now: float) -> dict[str, Any]:
     """The object that answers STAT1.
 
-    `router`: `version`, `uptime_s`, `epoch` [ms, counter], `settled` (whether there has been a ring), `live` and
-        `leaving` (numbers of workers), `unanswered_requests`, `unanswered_bytes`, `connections` (senders
+    `router`: `version`, `uptime_s`, `position` in the list of routers, `role` (decides, follows), `epoch`
+        [ms, counter], `settled` (whether there has been a ring), `live`, `leaving`, `restarting` and `lost` (numbers
+        of workers), `claims`, `pushes_parked`, `unanswered_requests`, `unanswered_bytes`, `connections` (senders
         remembered), `remembered_ids`, `remembered_bytes`, `counters` (router.counters).
-    `workers`: by name: `state` (live, leaving), `slots` owned, `heartbeat_age_s`, `pid`, `version`,
-        `batches_in_flight`, `pushes_waiting` in the router, `epoch` it knows, `connections` by protocol and
-        `counters`, both as its last heartbeat said.
+    `workers`: by name: `state` (one of those four), `slots` owned, `heartbeat_age_s`, `pid`, `version`,
+        `batches_in_flight`, `pushes_waiting` in the router, `claims` in force, `routers` (positions) that it hears,
+        `epoch` it knows, `connections` by protocol and `counters`, the last four as it said last.
     `totals`: `connections`, by protocol and `all`, and `counters`, each summed over the workers.
     """
     membership = parts.membership
     slots = Counter(membership.owners)
     waiting = parts.pushes.waiting()
     workers = {
-        worker.name: _worker(worker, slots[worker.name], waiting.get(worker.name, 0), now)
+        worker.name: _worker(parts, worker, slots[worker.name], waiting.get(worker.name, 0), now)
         for worker in membership.workers.values()
     }
     connections = _sum(worker["connections"] for worker in workers.values())
@@ -46,10 +47,13 @@ def _router(parts: Parts, now: float) -> dict[str, Any]:
     return {
         "version": __version__,
         "uptime_s": round(now - parts.started, 3),
+        "position": membership.position,
+        "role": "decides" if membership.decides else "follows",
         "epoch": list(membership.epoch),
         "settled": membership.settled,
-        "live": states[WorkerState.LIVE],
-        "leaving": states[WorkerState.LEAVING],
+        **{state.value: states[state] for state in WorkerState},
+        "claims": len(parts.claims.by_token),
+        "pushes_parked": parts.pushes.parked,
         "unanswered_requests": parts.admission.requests,
         "unanswered_bytes": parts.admission.bytes,
         "connections": len(parts.connections),
@@ -59,7 +63,7 @@ def _router(parts: Parts, now: float) -> dict[str, Any]:
     }
 
 
-def _worker(worker: Worker, slots: int, waiting: int, now: float) -> dict[str, Any]:
+def _worker(parts: Parts, worker: Worker, slots: int, waiting: int, now: float) -> dict[str, Any]:
     return {
         "state": worker.state.value,
         "slots": slots,
@@ -68,6 +72,8 @@ def _worker(worker: Worker, slots: int, waiting: int, now: float) -> dict[str, A
         "version": worker.version,
         "batches_in_flight": len(worker.in_flight),
         "pushes_waiting": waiting,
+        "claims": parts.claims.count_of(worker),
+        "routers": worker.routers,
         "epoch": worker.figures.get("epoch", [0, 0]),
         "connections": _whole_numbers(worker.figures.get("connections")),
         "counters": _whole_numbers(worker.figures.get("counters")),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import ujson
 
 from router.core import Core
+from router.outbox import Kill
 from shared import bus
 from shared.requests import HELLO1, PUSH2, pack_targets
 from shared.rings import owners_of_slots
@@ -42,15 +43,16 @@ def push2(request_id: bytes, pairs: Sequence[tuple[bytes, bytes]], **options: ob
 class DrivenCore:
     """A core with a clock that stands still until it is moved. A worker that is in `cut` cannot be reached."""
 
-    def __init__(self, *workers: str, **settings: Any) -> None:
-        settings = {"ring_settle_ms": 0, "workers": max(1, len(workers)), **settings}
+    def __init__(self, *workers: str, position: int = 0, **settings: Any) -> None:
+        settings = {"host_name": "h", "ring_settle_ms": 0, "workers": max(1, len(workers)), **settings}
         self.now = 100.0
-        self.core = Core(Settings(**settings), STARTED_MS, self.now, random.Random(1).randbytes)
+        self.core = Core(Settings(**settings), STARTED_MS, self.now, random.Random(1).randbytes, position)
         self.cut: set[bytes] = set()
         self.to_workers: list[tuple[str, list[bytes]]] = []
         self.to_senders: list[tuple[bytes, list[bytes]]] = []
         self.notices: list[str] = []
         self.unsent: list[list[bytes]] = []
+        self.kills: list[Kill] = []
         for name in workers:
             self.join(name)
 
@@ -103,6 +105,7 @@ class DrivenCore:
                 self.core.unreachable(identity, messages, self.now)
             lost = bool(unsent)
         self.to_senders += self.core.outbox.take_to_senders()
+        self.kills += self.core.outbox.take_kills()
         self.notices += self.core.outbox.take_notices()
 
     def answers(self, sender: bytes = b"s1") -> list[list[bytes]]:

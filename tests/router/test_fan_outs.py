@@ -76,16 +76,49 @@ def test_a_lost_worker_is_said_to_be_unknown() -> None:
     assert (outcome, detail["unknown_workers"]) == (Outcome.SENT, 1)
 
 
-def test_a_worker_that_could_not_be_reached_does_not_count() -> None:
+def test_a_worker_that_is_away_gets_it_when_it_is_back() -> None:
     fleet = DrivenCore("h/0", "h/1")
     fleet.cut.add(b"h/0")
-    to_all(fleet)
+    to_all(fleet)  # ZeroMQ does not take the one for h/0
+    to_all(fleet, b"r2")
+    for frames in fleet.messages(bus.ALL1, "h/1"):
+        counts(fleet, "h/1", frames, matched=1, sent=1)
+    assert fleet.answers() == []
+    fleet.cut.clear()
+    fleet.join("h/0", incarnation="b")
+    assert [frames[0] for name, frames in fleet.to_workers if name == "h/0"][-3:] == [bus.RING1, bus.ALL1, bus.ALL1]
+    for frames in fleet.messages(bus.ALL1, "h/0"):
+        counts(fleet, "h/0", frames, matched=2, sent=2)
+    for _, _, _, detail in fleet.answers():
+        assert ujson.loads(detail)["sent"] == 3
+
+
+def test_a_worker_that_stays_away_does_not_count() -> None:
+    fleet = DrivenCore("h/0", "h/1", worker_timeout_ms=2000)
+    fleet.cut.add(b"h/0")
+    to_all(fleet, timeout_ms=60_000)
     counts(fleet, "h/1", fleet.messages(bus.ALL1, "h/1")[0], matched=0)
+    for _ in range(6):
+        fleet.advance(0.5)
+        fleet.say("h/1", bus.encode_control(bus.BEAT1, {}))
     outcome, detail = answered(fleet)
     assert (outcome, detail["workers"], "unknown_workers" in detail) == (Outcome.OFFLINE, 1, False)
     fleet.cut.add(b"h/1")
     to_all(fleet)
+    fleet.advance(3)
     assert answered(fleet)[0] is Outcome.UNAVAILABLE
+
+
+def test_time_out_while_a_worker_is_away() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    fleet.cut.add(b"h/0")
+    to_all(fleet, timeout_ms=200)
+    fleet.advance(0.3)
+    outcome, detail = answered(fleet)
+    assert (outcome, detail["workers"], detail["unknown_workers"]) == (Outcome.UNKNOWN, 1, 1)
+    fleet.cut.clear()
+    fleet.join("h/0", incarnation="b")
+    assert not fleet.messages(bus.ALL1, "h/0")
 
 
 def test_time_out() -> None:

@@ -27,7 +27,7 @@ class Model:
     """Lanes, and beside them what must wait: payloads by token, in order."""
 
     def __init__(self) -> None:
-        self.lanes = Lanes()
+        self.lanes = Lanes({})
         self.owners = RINGS[0]
         self.lanes.change_ring(self.owners)
         self.waiting: dict[bytes, list[bytes]] = {token: [] for token in TOKENS}
@@ -51,7 +51,7 @@ class Model:
         if taken is None:
             assert not lane.entries
         elif put_back:
-            lane.put_back(taken[0], taken[1][4])
+            lane.put_back(taken[0])
         else:
             self.look_at(lane, taken[0], pushes_of(decode_batch(taken[1])))
 
@@ -104,7 +104,7 @@ def test_every_push_leaves_once_in_order_from_its_owners_lane(script: list[tuple
 
 
 def test_without_workers_what_waits_is_given_back() -> None:
-    lanes = Lanes()
+    lanes = Lanes({})
     lanes.change_ring(RINGS[1])
     request = pending(12)
     lanes.route(request, *pack_targets([(token, b"") for token in TOKENS]))
@@ -113,7 +113,7 @@ def test_without_workers_what_waits_is_given_back() -> None:
 
 
 def test_the_same_workers_again_change_nothing() -> None:
-    lanes = Lanes()
+    lanes = Lanes({})
     lanes.change_ring(RINGS[1])
     before = list(lanes)
     lanes.change_ring(owners_of_slots(["b", "a"]))

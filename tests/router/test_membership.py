@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.members import WorkerState
 from shared import bus
 from shared.rings import Epoch, owners_of_slots
 from tests.router.driven_core import STARTED_MS, DrivenCore
@@ -18,6 +19,10 @@ def beat(fleet: DrivenCore, worker: str, epoch: object = None) -> None:
 
 def epoch(fleet: DrivenCore) -> Epoch:
     return fleet.core.parts.membership.epoch
+
+
+def state(fleet: DrivenCore, worker: str) -> WorkerState:
+    return fleet.core.parts.membership.workers[worker.encode()].state
 
 
 def test_the_first_ring_comes_when_all_workers_are_there() -> None:
@@ -88,13 +93,25 @@ def test_the_same_incarnation_again_only_gets_the_ring_again() -> None:
     assert len(fleet.rings("h/1")) == told
 
 
-def test_another_incarnation_is_a_new_epoch_with_the_same_owners() -> None:
+def test_another_incarnation_changes_nothing() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    owners, before, told = fleet.core.parts.membership.owners, epoch(fleet), len(fleet.rings("h/1"))
+    for number in range(20):
+        fleet.join("h/0", incarnation=f"b{number}")
+        assert fleet.rings("h/0")[-1].epoch == before
+    assert (epoch(fleet), len(fleet.rings("h/1"))) == (before, told)
+    assert fleet.core.parts.membership.owners is owners
+    assert fleet.core.counters["workers_restarting"] == 20
+    assert fleet.core.counters["workers_lost"] == 0
+
+
+def test_another_path_is_a_new_epoch_with_the_same_owners() -> None:
     fleet = DrivenCore("h/0", "h/1")
     owners, before = fleet.core.parts.membership.owners, epoch(fleet)
-    fleet.join("h/0", incarnation="b")
+    fleet.join("h/0", incarnation="b", hand_over="/elsewhere")
     assert epoch(fleet).counter == before.counter + 1
-    assert fleet.core.parts.membership.owners is owners
-    assert owners == owners_of_slots(["h/0", "h/1"])
+    assert fleet.rings("h/1")[-1].live["h/0"] == "/elsewhere"
+    assert fleet.core.parts.membership.owners == owners
 
 
 def test_strangers_are_asked_who_they_are() -> None:
@@ -104,39 +121,89 @@ def test_strangers_are_asked_who_they_are() -> None:
     assert b"h/9" not in fleet.core.parts.membership.workers
 
 
-def test_silence_is_probed_and_then_taken_for_death() -> None:
-    fleet = DrivenCore("h/0", "h/1", worker_heartbeat_ms=1000, worker_timeout_ms=5000)
-    for _ in range(8):
+def run(fleet: DrivenCore, seconds: float, *beating: str) -> None:
+    """Time passes; these workers say that they are there."""
+    for _ in range(round(seconds / 0.5)):
         fleet.advance(0.5)
-        beat(fleet, "h/1")
+        for worker in beating:
+            beat(fleet, worker)
+
+
+def test_silence_is_probed_then_the_worker_is_awaited_then_it_is_lost() -> None:
+    fleet = DrivenCore("h/0", "h/1", worker_heartbeat_ms=1000, worker_timeout_ms=5000, move_timeout_s=10)
+    before = epoch(fleet)
+    run(fleet, 4, "h/1")
     assert fleet.messages(bus.WHO1, "h/0")
     assert not fleet.messages(bus.WHO1, "h/1")
+    assert state(fleet, "h/0") is WorkerState.LIVE
+    run(fleet, 2, "h/1")
+    assert state(fleet, "h/0") is WorkerState.RESTARTING
     assert fleet.rings("h/1")[-1].live.keys() == {"h/0", "h/1"}
-    for _ in range(4):
-        fleet.advance(0.5)
-        beat(fleet, "h/1")
+    run(fleet, 4, "h/1")
+    assert epoch(fleet) == before
+    run(fleet, 1, "h/1")
+    assert state(fleet, "h/0") is WorkerState.LOST
     assert fleet.rings("h/1")[-1].live.keys() == {"h/1"}
-    assert fleet.core.counters["workers_lost"] == 1
-    assert any("h/0 lost: silent" in notice for notice in fleet.notices)
+    assert fleet.rings("h/1")[-1].leaving.keys() == {"h/0"}
+    assert fleet.core.counters["workers_lost"] == fleet.core.counters["workers_restarting"] == 1
+    lost = epoch(fleet)
+    run(fleet, 11, "h/1")
+    assert b"h/0" not in fleet.core.parts.membership.workers
+    assert epoch(fleet) == lost
+    fleet.join("h/2")
+    assert fleet.rings("h/1")[-1].leaving == {}
 
 
-def test_a_silent_worker_whose_link_is_gone_is_lost_at_the_first_probe() -> None:
+def test_a_silent_worker_whose_link_is_gone_is_away_at_the_first_probe() -> None:
     fleet = DrivenCore("h/0", "h/1")
     fleet.cut.add(b"h/0")
-    for _ in range(6):
-        fleet.advance(0.5)
-        beat(fleet, "h/1")
-    assert fleet.rings("h/1")[-1].live.keys() == {"h/1"}
+    run(fleet, 1, "h/1")
+    assert state(fleet, "h/0") is WorkerState.RESTARTING
+    assert fleet.rings("h/1")[-1].live.keys() == {"h/0", "h/1"}
+
+
+def test_only_silent_workers_of_this_host_are_killed_and_only_if_it_is_known_which_process() -> None:
+    fleet = DrivenCore()
+    fleet.join("h/0", pid=7, started=77)
+    fleet.join("h/1", pid=8)
+    fleet.join("other/0", pid=9, started=99)
+    fleet.join("h/2", pid=10, started=100)
+    fleet.cut.add(b"h/2")
+    fleet.advance(30)
+    assert fleet.kills == [("h/0", 7, 77)]
+
+
+def test_a_worker_that_was_away_is_asked_and_flows_again_in_the_same_epoch() -> None:
+    fleet = DrivenCore("h/0", "h/1")
+    before = epoch(fleet)
+    run(fleet, 6, "h/1")
+    fleet.to_workers.clear()
+    beat(fleet, "h/0")
+    assert fleet.messages(bus.WHO1, "h/0")
+    assert state(fleet, "h/0") is WorkerState.RESTARTING
+    fleet.join("h/0")
+    assert state(fleet, "h/0") is WorkerState.LIVE
+    assert fleet.rings("h/0")[-1].epoch == epoch(fleet) == before
 
 
 def test_a_lost_worker_may_come_again() -> None:
     fleet = DrivenCore("h/0")
-    fleet.advance(6)
+    fleet.advance(11)
     assert fleet.rings("h/0")[-1].live.keys() == {"h/0"}
+    assert epoch(fleet).counter == 2
     beat(fleet, "h/0")
     fleet.join("h/0")
     assert fleet.rings("h/0")[-1].epoch == epoch(fleet)
     assert epoch(fleet).counter == 3
+
+
+def test_everybody_hears_once_a_heartbeat_that_the_router_lives() -> None:
+    fleet = DrivenCore("h/0", position=2)
+    assert fleet.messages(bus.ALIVE1, "h/0") == [bus.encode_control(bus.ALIVE1, {"router": 2})]
+    run(fleet, 5, "h/0")
+    assert 5 <= len(fleet.messages(bus.ALIVE1, "h/0")) <= 7
+    beat(fleet, "h/9")
+    assert len(fleet.messages(bus.ALIVE1, "h/9")) == 1
 
 
 def test_a_pause_of_the_router_is_not_held_against_workers() -> None:
@@ -147,8 +214,9 @@ def test_a_pause_of_the_router_is_not_held_against_workers() -> None:
     fleet.core.tick(fleet.now)
     fleet.turn()
     assert fleet.core.counters["workers_lost"] == 0
+    assert fleet.core.counters["workers_restarting"] == 0
     fleet.advance(6)
-    assert fleet.core.counters["workers_lost"] == 1
+    assert fleet.core.counters["workers_restarting"] == 1
 
 
 def test_a_worker_that_missed_the_ring_is_told_again() -> None:
@@ -165,6 +233,8 @@ def test_a_worker_that_missed_the_ring_is_told_again() -> None:
 def test_a_greater_epoch_is_continued() -> None:
     fleet = DrivenCore("h/0")
     beat(fleet, "h/0", epoch=[STARTED_MS + 5, 7])
+    assert fleet.messages(bus.WHO1, "h/0")
+    fleet.join("h/0")  # of a version that does not tell the ring that it follows
     assert epoch(fleet) == (STARTED_MS + 5, 8)
     assert fleet.rings("h/0")[-1].epoch == (STARTED_MS + 5, 8)
 
@@ -186,6 +256,10 @@ def test_an_epoch_that_is_none(said: object) -> None:
         {"worker": "h/0", "incarnation": 1, "hand_over": "x"},
         {"worker": "h/0", "incarnation": "a"},
         {"worker": "h/0", "incarnation": "a", "hand_over": "x", "pid": "1"},
+        {"worker": "h/0", "incarnation": "a", "hand_over": "x", "started": -1},
+        {"worker": "h/0", "incarnation": "a", "hand_over": "x", "claims": None},
+        {"worker": "h/0", "incarnation": "a", "hand_over": "x", "ring": {}},
+        {"worker": "h/0", "incarnation": "a", "hand_over": "x", "ring": {"epoch": [1, 1], "live": {"a": 1}}},
         {"worker": "\ud800", "incarnation": "a", "hand_over": "x"},
         {"worker": 1, "incarnation": "a", "hand_over": "x"},
     ],

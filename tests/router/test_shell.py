@@ -79,11 +79,17 @@ def test_a_worker_whose_link_is_gone_is_noticed_at_the_next_push() -> None:
         StandInWorker(router).close()
         wait_until(lambda: figures(sender)["router"]["live"] == 1, "worker known")
 
-        def lost() -> bool:
+        def away() -> bool:
             ask_push(sender, b"r", b"a", options=b'{"timeout_ms":50}')
-            return sender.receive()[2] == bytes([7]) and counter(sender, "workers_lost") == 1
+            return sender.receive()[2] == bytes([7]) and counter(sender, "workers_restarting") == 1
 
-        wait_until(lost, "worker lost")
+        wait_until(away, "worker away")
+        assert figures(sender)["workers"]["h/0"]["state"] == "restarting"  # type: ignore[index]
+        assert figures(sender)["router"]["epoch"][1] == 1  # type: ignore[index]
+        ask_push(sender, b"r", b"a")
+        with StandInWorker(router, incarnation="b") as worker:
+            worker.serve()
+            assert sender.receive()[2] == bytes(1)
 
 
 def test_garbage_harms_nobody() -> None:

@@ -1,0 +1,187 @@
+"""Claims: tokens whose clients are with a worker that does not own them, and what owners are told of them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from router.members import Worker
+from router.membership import Membership
+from router.outbox import Outbox
+from shared.bus import (
+    CLAIMED1,
+    FREED1,
+    TAKEN1,
+    Claim,
+    decode_claims,
+    decode_control,
+    decode_numbered,
+    encode_claims,
+    encode_numbered,
+)
+from shared.errors import BusError
+from shared.tokens import SLOTS, slot_of, token_fault
+
+#: Claims in one message.
+CHUNK = 1_000
+
+
+class Claimed(NamedTuple):
+    """A claim in force, and the worker that has the client now (`bound_by` may have handed it over)."""
+
+    worker: str
+    claim: Claim
+
+
+class Claims:
+    """Claims by token; the greatest (binding, bound_by) is in force.
+
+    `moved`: (slot, where pushes of one of its tokens went until now), for the router's pushes to take.
+    `version` grows with each change; `version_of` tells a slot's last one.
+    """
+
+    def __init__(self, membership: Membership, outbox: Outbox) -> None:
+        self.by_token: dict[bytes, Claimed] = {}
+        self.moved: list[tuple[int, str]] = []
+        self.version = 0
+        self._membership, self._outbox = membership, outbox
+        self._tokens_of: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._unrepeated: dict[str, set[bytes]] = {}  # claims of an earlier incarnation
+        self._versions = [0] * SLOTS
+        self._owners: Sequence[str] = ()
+
+    def count_of(self, worker: Worker) -> int:
+        """How many claims of a worker are in force."""
+        return len(self._tokens_of.get(worker.name, ()))
+
+    def version_of(self, slot: int) -> int:
+        """The version in which a claim in this slot changed last."""
+        return self._versions[slot]
+
+    def take_moved(self) -> list[tuple[int, str]]:
+        """`moved`, which is empty then."""
+        taken, self.moved = self.moved, []
+        return taken
+
+    # what workers say
+
+    def claim(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
+        """CLAIM1, answered with CLAIMED1: its claims are in force, or lost to greater ones. Raises BusError."""
+        number, body = decode_numbered(frames)
+        claims = _checked(decode_claims(body))
+        taken: defaultdict[str, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            for name, winner in self._claim(worker.name, claim):
+                taken[name].append(winner)
+        for name, winners in taken.items():
+            self._tell(name, TAKEN1, winners)
+        self._outbox.to_workers.append((worker.identity, encode_numbered(CLAIMED1, number, {})))
+        worker.claims_due = max(0, worker.claims_due - len(claims))
+        self._drop_unrepeated(worker)
+
+    def _claim(self, name: str, claim: Claim) -> Iterator[tuple[str, Claim]]:
+        """One claim of worker `name`. Yields whom to tell of which winner."""
+        known = self.by_token.get(claim.token)
+        self._unrepeated.get(name, set()).discard(claim.token)
+        if known is not None:
+            if known.claim[1:] > claim[1:]:
+                if known.worker != name:
+                    yield name, known.claim
+                return
+            if known == (name, claim):
+                return
+        self._set(claim.token, Claimed(name, claim))
+        told = {self._owner(claim.token)}
+        if known is not None and known.claim != claim:  # the same binding: handed over, nobody has lost
+            told.add(known.worker)
+        for other in told - {None, name}:
+            yield str(other), claim
+
+    def unclaim(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
+        """UNCLAIM1: those of its claims that are in force, in just that form, are no more. Raises BusError."""
+        claims = _checked(decode_claims(decode_control(frames)))
+        self._free([claim for claim in claims if self.by_token.get(claim.token) == (worker.name, claim)])
+
+    def begin(self, worker: Worker) -> None:
+        """A new incarnation: its claims are those that follow; the others go when all of these have come."""
+        self._unrepeated[worker.name] = set(self._tokens_of.get(worker.name, ()))
+        self._drop_unrepeated(worker)
+
+    def _drop_unrepeated(self, worker: Worker) -> None:
+        if not worker.claims_due:
+            tokens = self._unrepeated.pop(worker.name, None) or ()
+            self._free([self.by_token[token].claim for token in tokens if token in self._tokens_of[worker.name]])
+
+    def drop(self, worker: Worker) -> None:
+        """It is lost, or has left: so are its claims."""
+        self._unrepeated.pop(worker.name, None)
+        self._free([self.by_token[token].claim for token in self._tokens_of.get(worker.name, ())])
+        self._tokens_of.pop(worker.name, None)
+
+    # what owners are told
+
+    def change_ring(self, owners: Sequence[str]) -> None:
+        """Tell new owners of the claims in their slots."""
+        before, self._owners = self._owners, owners
+        taken: defaultdict[str, list[Claim]] = defaultdict(list)
+        for token, claimed in self.by_token.items():
+            slot = slot_of(token)
+            if owners and (not before or before[slot] != owners[slot]) and owners[slot] != claimed.worker:
+                taken[owners[slot]].append(claimed.claim)
+        for name, claims in taken.items():
+            self._tell(name, TAKEN1, claims)
+
+    def tell_all(self, worker: Worker) -> None:
+        """Tell a worker that has just come of all claims in its slots."""
+        claims = [
+            claimed.claim
+            for token, claimed in self.by_token.items()
+            if claimed.worker != worker.name and self._owner(token) == worker.name
+        ]
+        self._tell(worker.name, TAKEN1, claims)
+
+    def _owner(self, token: bytes) -> str | None:
+        return self._owners[slot_of(token)] if self._owners else None
+
+    def _free(self, claims: Iterable[Claim]) -> None:
+        freed: defaultdict[str, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            owner = self._owner(claim.token)
+            if owner is not None and owner != self.by_token[claim.token].worker:
+                freed[owner].append(claim)
+            self._set(claim.token, None)
+        for name, gone in freed.items():
+            self._tell(name, FREED1, gone)
+
+    def _set(self, token: bytes, claimed: Claimed | None) -> None:
+        known, slot = self.by_token.get(token), slot_of(token)
+        before = known.worker if known is not None else self._owner(token)
+        after = claimed.worker if claimed is not None else self._owner(token)
+        if known is not None:
+            self._tokens_of[known.worker].discard(token)
+        if claimed is None:
+            del self.by_token[token]
+        else:
+            self.by_token[token] = claimed
+            self._tokens_of[claimed.worker].add(token)
+        self.version += 1
+        self._versions[slot] = self.version
+        if before is not None and before != after:
+            self.moved.append((slot, before))
+
+    def _tell(self, name: str, kind: bytes, claims: Sequence[Claim]) -> None:
+        worker = self._membership.workers.get(name.encode())
+        if worker is None or not worker.reached:
+            return  # it is told all when it comes
+        for start in range(0, len(claims), CHUNK):
+            frames = encode_claims(kind, claims[start : start + CHUNK])
+            self._outbox.to_workers.append((worker.identity, frames))
+
+
+def _checked(claims: list[Claim]) -> list[Claim]:
+    """Raises BusError for what cannot be a claim, or not be told on."""
+    for claim in claims:
+        if token_fault(claim.token) is not None or not 0 <= claim.binding < 1 << 63:
+            raise BusError("claim whose token or binding is none")
+        if not claim.bound_by.isprintable():
+            raise BusError("claim by no worker")
+    return claims
