@@ -26,8 +26,7 @@ logger = logging.getLogger(__name__)
 
 _SENT = bytes((Outcome.SENT,))
 _STALE, _UNAVAILABLE = bytes((bus.STALE,)), bytes((Outcome.UNAVAILABLE,))
-_COUNTERS = {**{int(outcome): outcome_counter(outcome) for outcome in Outcome}, bus.STALE: "pushes_stale"}
-_COUNTED = [(bytes((byte,)), counter) for byte, counter in _COUNTERS.items()]
+_COUNTED = [(bytes((outcome,)), outcome_counter(outcome)) for outcome in Outcome]
 
 
 class Process(NamedTuple):
@@ -106,6 +105,7 @@ class BusHandlers:
         if sent < len(outcomes):
             for byte, counter in _COUNTED[1:]:
                 counters[counter] += outcomes.count(byte)
+            counters["pushes_stale"] += outcomes.count(_STALE)
 
     def _all(self, router: int, frames: list[bytes]) -> None:
         self._clients.counters["fan_outs"] += 1
@@ -232,7 +232,8 @@ class BusHandlers:
             if outcome == bus.STALE and not self._routers.knows_stale(push.router):
                 outcome = Outcome.UNAVAILABLE
             batches[push.router, push.batch].append((push.place, outcome))
-            self._clients.counters[_COUNTERS[outcome]] += 1
+            counter = "pushes_stale" if outcome == bus.STALE else outcome_counter(Outcome(outcome))
+            self._clients.counters[counter] += 1
         for (router, number), pairs in batches.items():
             self._routers.send(router, bus.encode_late(number, pairs))
 

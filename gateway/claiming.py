@@ -22,7 +22,7 @@ class _Asked:
     """A CLAIM1 with SUBs that wait for it."""
 
     routers: set[int]  # that have not answered yet
-    connections: list[Connection]
+    connections: dict[Connection, None]
 
 
 class Claiming:
@@ -36,14 +36,14 @@ class Claiming:
         self._number = 0
         self._to_claim: list[Claim] = []
         self._to_unclaim: list[Claim] = []
-        self._to_bind: list[Connection] = []
+        self._to_bind: dict[Connection, None] = {}
         self._scheduled = False
         self._raised: set[Connection] = set()
         self.heard: Callable[[], Iterable[int]] = tuple  # routers
         self.say: Callable[[list[bytes]], None] = lambda frames: None  # to all routers
         self.bind: Callable[[Connection], None]  # a SUB's claim is in force
         self.replace: Callable[[Connection], None]  # a client has lost its token
-        self.raise_binding: Callable[[Connection, Claim], None]  # make a binding that wins
+        self.outbid: Callable[[Connection, Claim], None]  # make a binding that wins
         self.lost: Callable[[bytes], None] = lambda token: None  # its client is with another
 
     # --- own claims
@@ -52,7 +52,9 @@ class Claiming:
         """Claim what a SUB asks for, then `bind`."""
         claim = claim_of(connection)
         self._claims.pending[claim.token] = connection
-        self._to_bind.append(connection)
+        for asked in self._asked.values():
+            asked.connections.pop(connection, None)  # what was asked for it before is not enough
+        self._to_bind[connection] = None
         self._claim(claim)
 
     def keep(self, connection: Connection) -> None:
@@ -73,6 +75,19 @@ class Claiming:
         if claim:
             self._to_unclaim.append(claim)
             self._schedule()
+
+    def given(self, connection: Connection) -> None:
+        """A claimed client is with another worker, which claims it too unless it owns the token: that one's claim is in
+        force by then, and not touched by this, or there is to be none."""
+        claim = claim_of(connection)
+        if self._ownership.is_near(self._ownership.owner(claim.token) or ""):
+            self.withdraw(claim.token)
+        else:
+            self._clients.later(_WAIT_S, lambda: self._withdraw_again(claim))
+
+    def _withdraw_again(self, claim: Claim) -> None:
+        if self._claims.mine.get(claim.token) == claim and claim.token not in self._clients.table.by_token:
+            self.withdraw(claim.token)
 
     def withdraw_now(self, token: bytes) -> None:
         """The same, said before whatever is said next."""
@@ -99,7 +114,7 @@ class Claiming:
         self._scheduled = False
         claims, self._to_claim = self._to_claim, []
         unclaims, self._to_unclaim = self._to_unclaim, []
-        binding, self._to_bind = self._to_bind, []
+        binding, self._to_bind = self._to_bind, {}
         for start in range(0, len(claims), CLAIMS_MAX):
             self._number += 1
             self.say(encode_claims(CLAIM1, claims[start : start + CLAIMS_MAX], self._number))
@@ -163,7 +178,7 @@ class Claiming:
         self._claims.forget(claim.token)
         if holder.state == State.BINDING and holder not in self._raised:
             self._raised.add(holder)
-            self.raise_binding(holder, claim)
+            self.outbid(holder, claim)
             self.ask(holder)
             return
         self._taken_absent(claim)

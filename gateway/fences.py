@@ -30,3 +30,7 @@ class Fences:
         if self._passed != epoch and not self.behind(epoch, heard):
             self._passed = epoch
         return self._passed == epoch
+
+    def give_up(self, epoch: Epoch) -> None:
+        """Wait for nobody any longer."""
+        self._passed = epoch

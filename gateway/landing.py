@@ -8,28 +8,24 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
+from gateway.bindings import Bindings, Late
 from gateway.claiming import Claiming
-from gateway.claims import rank, token_of
+from gateway.claims import token_of
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection, Pending, State
 from gateway.deliveries import RECENT_TICKS, Deliveries
 from gateway.encoders import Encoder
 from gateway.fan_outs import FanOuts
 from gateway.hand_overs import HandOvers, Taker
-from gateway.held_pushes import HeldPush
 from gateway.moving import RETRY_S, Moving
 from gateway.ownership import Ownership
 from gateway.sessions import Bind, SessionRules
-from shared.bus import STALE, Claim
+from shared.bus import STALE
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
 
 #: So many times a client is offered to its owner; then it is kept and claimed, until the next ring.
 _REFUSALS_MAX = 50
-
-#: Reports outcomes of pushes that were held.
-Late = Callable[[list[tuple[HeldPush, int]]], None]
-
 
 #: Chance that nobody can foresee, since tokens are made of it.
 _CHANCE = random.SystemRandom()
@@ -59,7 +55,6 @@ class Landing:
     ) -> None:
         self._clients = clients
         self._ownership = ownership
-        self._rules = rules
         self._encoder = encoder
         self._deliveries = deliveries
         self._fan_outs = fan_outs
@@ -67,6 +62,7 @@ class Landing:
         self._unix_ms = unix_ms
         self._chance = chance
         self._retry_after_ms = retry_after_ms
+        self._bindings = Bindings(clients, ownership, rules, encoder, deliveries, fan_outs, chance, report=self._report)
         self.hand_overs = make_hand_overs(clients, ownership, self)
         self.hand_overs.given = self._given
         self.hand_overs.refused = self._refused
@@ -78,32 +74,26 @@ class Landing:
         self._claims = deliveries.claims
         self.claiming = Claiming(clients, ownership, self._claims)
         self.claiming.bind = self._claimed
-        self.claiming.replace = self._replace
-        self.claiming.raise_binding = self._raise_binding
+        self.claiming.replace = self._bindings.replace
+        self.claiming.outbid = self._bindings.outbid
         self.claiming.lost = self._lost
         deliveries.unclaim = self.claiming.withdraw_now
         self.leaving = False
         self.stopping = False
-        self.late: Late = lambda outcomes: None
+        self.late: Callable[[Late], None] = lambda outcomes: None
         self.settled: Callable[[], None] = lambda: None
         self._waiting: dict[Connection, int] = {}  # BINDING without an owner to go to -> since (tick)
         self._refusals: defaultdict[Connection, int] = defaultdict(int)
-        self._last_binding = 0
         clients.each_tick(self._tick)
 
     # --- binding
 
     def bind(self, connection: Connection, action: Bind) -> None:
         """A client has said its token, or wants one."""
-        self._number_binding(connection, self._unix_ms())
+        self._bindings.number(connection, self._unix_ms())
         connection.state = State.BINDING
         connection.pending = Pending(action.token or b"", action.message_id, action.asked)
         self._place(connection)
-
-    def _number_binding(self, connection: Connection, least: int) -> None:
-        """A binding greater than any that was seen here, and than `least`, or equal to that."""
-        self._last_binding = max(least, self._last_binding + 1)
-        connection.binding, connection.bound_by = self._last_binding, self._ownership.name
 
     def _place(self, connection: Connection) -> None:
         pending = connection.pending
@@ -112,7 +102,7 @@ class Landing:
             self._waiting.setdefault(connection, self._clients.wheel.tick)
             return
         if not pending.token:
-            pending = connection.pending = pending._replace(token=self._new_token())
+            pending = connection.pending = pending._replace(token=self._bindings.new_token(any_owner=self.leaving))
         owner = self._ownership.owner(pending.token)
         assert owner is not None
         foreign = self._claims.foreign.get(pending.token)
@@ -121,89 +111,27 @@ class Landing:
             return
         self._waiting.pop(connection, None)
         if owner == self._ownership.name and not foreign:
-            self._bind_here(connection, pending)
-        elif self._claims.pending.get(pending.token) is not connection and self._may_bind(connection, pending):
+            self._bindings.bind(connection, pending)
+        elif self._claims.pending.get(pending.token) is not connection and self._bindings.may_bind(connection, pending):
             if foreign:
-                self._raise_binding(connection, foreign)
-            self._replace_pending(pending.token)
+                self._bindings.outbid(connection, foreign)
+            older = self._claims.pending.get(pending.token)
+            if older:
+                self._bindings.replace(older)
             self.claiming.ask(connection)
 
     def _is_kept(self, connection: Connection) -> bool:
         """Whether its owner has refused it often enough."""
         return self._refusals.get(connection, 0) >= _REFUSALS_MAX
 
-    def _raise_binding(self, connection: Connection, claim: Claim) -> None:
-        """Make a client's binding greater than another worker's."""
-        self._number_binding(connection, claim.binding + 1)
-
-    def _replace_pending(self, token: bytes) -> None:
-        """A newer SUB for a token comes while an older one awaits its claim."""
-        older = self._claims.pending.get(token)
-        if older:
-            self._replace(older)
-
     def _claimed(self, connection: Connection) -> None:
         """The claim for a SUB is in force."""
         pending = connection.pending
         if pending is None or connection.state != State.BINDING or not self._clients.table.holds(connection):
             return
-        self._bind_here(connection, pending)
-        if connection.state == State.BOUND:
+        if self._bindings.bind(connection, pending):
             self._clients.resume(connection)
             self.moving.start_scan(RETRY_S)  # another ring may have come meanwhile
-
-    def _new_token(self) -> bytes:
-        """128 random bits in hex, drawn until this worker owns them (any owner does if it leaves or owns no slot)."""
-        while True:
-            token = self._chance.randbytes(16).hex().encode()
-            if self.leaving or not self._ownership.share:
-                return token
-            if self._ownership.owner(token) == self._ownership.name:
-                return token
-
-    def _bind_here(self, connection: Connection, pending: Pending) -> None:
-        if not self._may_bind(connection, pending):
-            return
-        connection.pending = None
-        connection.fan_out_seen = self._fan_outs.latest
-        if self._enter(connection, pending.token):
-            self._clients.answer(connection, self._rules.bound(connection, pending.message_id, pending.asked))
-            self._release(connection)
-
-    def _may_bind(self, connection: Connection, pending: Pending) -> bool:
-        """Whether it may have the token; it is refused if not."""
-        older = self._clients.table.by_token.get(pending.token)
-        if older and not self._rules.may_replace(connection, older):
-            self._refuse(connection, pending, 403, "the token belongs to another uid", CloseReason.REJECTED)
-            return False
-        return True
-
-    def _refuse(
-        self, connection: Connection, pending: Pending | None, status: int, message: str, reason: CloseReason
-    ) -> None:
-        message_id = pending.message_id if pending else 0
-        self._clients.close(connection, *self._rules.refused(connection, message_id, status, message, reason))
-
-    def _enter(self, connection: Connection, token: bytes) -> bool:
-        """Bind in the table. Of two for one token the greater binding stays; False: not this one."""
-        older = self._clients.table.by_token.get(token)
-        if older and rank(older) > rank(connection):
-            connection.token = token
-            self._replace(connection)
-            return False
-        if older:
-            self._replace(older)
-        self._clients.table.bind(connection, token)
-        return True
-
-    def _replace(self, connection: Connection) -> None:
-        reason = CloseReason.REPLACED
-        self._clients.close(connection, reason, self._encoder.last_words(connection, reason))
-
-    def _release(self, connection: Connection) -> None:
-        late = self._deliveries.release(connection)
-        if late:
-            self.late(late)
 
     # --- taking (gateway.hand_overs.Taker)
 
@@ -220,7 +148,7 @@ class Landing:
 
     def arrived(self, connection: Connection) -> None:
         """A client is ours now."""
-        self._last_binding = max(self._last_binding, connection.binding)
+        self._bindings.saw(connection)
         if connection.state == State.BINDING and connection.pending:
             self._place(connection)
         elif connection.state == State.BOUND:
@@ -231,10 +159,10 @@ class Landing:
 
     def _enter_again(self, connection: Connection) -> None:
         """Bind a client that was bound, and send what it has missed on its way."""
-        if self._enter(connection, connection.token or b""):
+        if self._bindings.enter(connection, connection.token or b""):
             self._fan_outs.catch_up(connection)
             self._claim_if_far(connection)
-            self._release(connection)
+            self._bindings.release(connection)
 
     def _claim_if_far(self, connection: Connection) -> None:
         """Claim a client that is bound here though another has its token, or has claimed it."""
@@ -249,12 +177,16 @@ class Landing:
         if connection.fd >= 0 and connection.state in (State.OPEN, State.BOUND):
             self._clients.resume(connection)
 
-    def taken_over(self, connection: Connection) -> None:
-        """A client of a dead predecessor is served on. It has seen what that one had begun to send to all."""
-        self._last_binding = max(self._last_binding, connection.binding)
+    def taken_over(self, connection: Connection, claimed: bool = False) -> None:
+        """A client of a dead predecessor is served on. It has seen what that one had begun to send to all.
+
+        `claimed`: it may have been. It is again, until the ring tells whether that is needed.
+        """
+        self._bindings.saw(connection)
         connection.fan_out_seen = self._fan_outs.latest
-        if connection.state == State.BOUND and connection.token:
-            self._enter(connection, connection.token)
+        bound = connection.state == State.BOUND and self._bindings.enter(connection, connection.token or b"")
+        if bound and claimed:
+            self.claiming.keep(connection)
 
     def came_back(self, connection: Connection) -> None:
         """A client could not be given. It is held here again until it can be."""
@@ -271,17 +203,14 @@ class Landing:
     # --- giving
 
     def _given(self, connection: Connection) -> None:
-        """Another worker has it now, and claims it itself if need be."""
+        """Another worker has it now."""
         self._refusals.pop(connection, None)
         self._waiting.pop(connection, None)
         token = connection.token
-        if token is None or token in self._clients.table.by_token:
+        if token is None or token in self._clients.table.by_token or token in self._claims.pending:
             return
-        owner = self._ownership.owner(token)
-        if owner is not None and self._ownership.is_near(owner):
-            self.claiming.withdraw(token)
-        else:
-            self._claims.forget(token)
+        if self._claims.claimed_by(connection):
+            self.claiming.given(connection)
         if not self._ownership.owns(token) or self._ownership.is_settled(token):
             self._lost(token)
 
@@ -292,7 +221,7 @@ class Landing:
         """The client of a token is with another: what was held for it goes there."""
         self._report(self._deliveries.stale(token))
 
-    def _report(self, late: list[tuple[HeldPush, int]]) -> None:
+    def _report(self, late: Late) -> None:
         if late:
             self.late(late)
 
@@ -351,7 +280,7 @@ class Landing:
                 continue  # it has been given again
             elif tick - since >= self._timeout_s:
                 del self._waiting[connection]
-                self._refuse(connection, connection.pending, 503, "no worker for this token", CloseReason.UNAVAILABLE)
+                self._bindings.refuse(connection, 503, "no worker for this token", CloseReason.UNAVAILABLE)
             else:
                 self._retry(connection)
         self.moving.tick(tick)

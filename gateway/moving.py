@@ -155,10 +155,12 @@ class Moving:
 
     def tick(self, tick: int) -> None:
         """Once a second."""
+        waited = tick - self._ring_tick
+        if waited >= self._timeout_s:
+            self._fences.give_up(self._ownership.epoch)
         self._look_at_fences()
         if not self._ownership.awaited:
             return
-        waited = tick - self._ring_tick
         if waited >= self._timeout_s:
             self._clients.counters["moves_timed_out"] += 1
             self.settled(False)

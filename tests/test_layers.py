@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("shared", "gateway", "router", "services")
+#: What is built around the product, and no part of it.
+AROUND = ("tests", "benchmarks", "chaos", "loadtest")
 STANDARD = frozenset(sys.stdlib_module_names)
 
 #: What a package may import of the project, besides itself.
@@ -21,6 +23,7 @@ ROOTS = frozenset({"gateway.launch", "gateway.worker", "router.main", "services.
 #: Modules that touch clock, descriptors, environment, log or ZeroMQ, or are built on such. Everything else is pure.
 SHELLS = ROOTS | {
     "gateway.acceptors",
+    "gateway.bindings",
     "gateway.bus_handlers",
     "gateway.bus_keys",
     "gateway.bus_link",
@@ -31,6 +34,10 @@ SHELLS = ROOTS | {
     "gateway.counters",
     "gateway.deliveries",
     "gateway.fan_outs",
+    "gateway.doubts",
+    "gateway.kept_listeners",
+    "gateway.processes",
+    "gateway.take_overs",
     "gateway.guardian",
     "gateway.hand_overs",
     "gateway.landing",
@@ -134,7 +141,7 @@ def root_of(name: str) -> str:
 @pytest.mark.parametrize("name", FILES)
 def test_imports_go_one_way(name: str) -> None:
     package = root_of(name)
-    of_project = {root_of(other) for other in imports(FILES[name])} & {*PACKAGES, "tests", "benchmarks", "loadtest"}
+    of_project = {root_of(other) for other in imports(FILES[name])} & {*PACKAGES, *AROUND}
     assert of_project <= ALLOWED[package] | {package}
 
 

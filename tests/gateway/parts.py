@@ -255,7 +255,7 @@ class Parts(Clients):
         self.conversations.ended = self.landing.ended
         self.conversations.healthy = lambda: True
         self.directory = directory or tempfile.TemporaryDirectory(prefix="pg", dir="/tmp")
-        self.path = f"{self.directory.name}/{name.rpartition('/')[2]}.sock"
+        self.path = f"{self.directory.name}/{name.replace('/', '-')}.sock"
         self.listener = PeerListener(Path(self.path), self.landing.receive, self.landing.lost)
         self.routers = RouterLinks(self.told, lambda: self.loop.wheel.tick, settings.worker_heartbeat_ms)
         process = Process("1f" * 8, os.getpid(), 77, self.path)
@@ -272,6 +272,12 @@ class Parts(Clients):
     def hear(self, frames, router=0):
         """A message from a router."""
         self.loop.guarded(self.handlers.receive, router, list(frames))
+
+    def advance(self, ticks=1, silent=()):
+        """Let the clock go on, and every router that is heard say so, but those that are `silent`."""
+        for _ in range(ticks):
+            super().advance()
+            self.alive(*[router for router in self.routers.heard if router not in silent])
 
     def alive(self, *routers):
         """These are heard."""

@@ -6,8 +6,11 @@ import gevent
 import pytest
 import zmq
 
+from gateway.bus_keys import BusKeys
 from gateway.bus_link import BusLink
 from gateway.counters import new_counters
+from shared.keys import KeyPair
+from tests.fleet.ports import free_ports
 from tests.gateway.parts import turns, until
 
 NAME = b"h/0"
@@ -16,9 +19,11 @@ NAME = b"h/0"
 class Router:
     """The router's end: a ROUTER socket that the test reads."""
 
-    def __init__(self, endpoint):
+    def __init__(self, endpoint, secret=None):
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.ROUTER)
+        if secret:
+            self.socket.curve_server, self.socket.curve_secretkey = True, secret
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -44,12 +49,12 @@ class Router:
 class Worker:
     """What a BusLink needs around it."""
 
-    def __init__(self, endpoint):
+    def __init__(self, endpoint, keys=None):
         self.counters = new_counters()
         self.received = []
         self.act = lambda frames: None
         self.context = zmq.Context()
-        self.link = BusLink(endpoint, NAME, self.guarded, self.counters, self.context)
+        self.link = BusLink(endpoint, NAME, self.guarded, self.counters, self.context, keys)
         self.link.receive = self.receive
 
     def guarded(self, callback, *arguments):
@@ -201,4 +206,24 @@ def test_nothing_happens_after_it_is_closed(endpoint, capsys):
     turns()
     assert capsys.readouterr().err == ""
     assert worker.link.send([b"BEAT1"]) is False
+    router.close()
+
+
+def test_a_link_over_a_network_is_encrypted():
+    (server, server_secret), (public, secret) = zmq.curve_keypair(), zmq.curve_keypair()
+    endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+    router = Router(endpoint, server_secret)
+    keys = BusKeys(KeyPair(public.decode(), secret.decode()), server.decode())
+    bare, worker = Worker(endpoint), Worker(endpoint, keys)
+    for one in (bare, worker):
+        one.link.start()
+    bare.link.send([b"READY1", b"bare"])
+    worker.link.send([b"READY1", b"with keys"])
+    assert router.receive() == [NAME, b"READY1", b"with keys"]
+    router.send(b"RING1")
+    until(lambda: worker.received == [[b"RING1"]])
+    assert bare.received == []
+    bare.link._socket.setsockopt(zmq.LINGER, 0)
+    for one in (bare, worker):
+        one.close()
     router.close()

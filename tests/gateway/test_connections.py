@@ -174,3 +174,20 @@ def test_a_record_without_its_deadline():
 def test_any_bytes_raise_only_what_is_documented(data):
     with pytest.raises(BusError):
         decode_record(data, 8, 1)
+
+
+def test_fan_outs_seen_of_one_router_are_told_as_older_versions_do():
+    connection = Connection(7, "test")
+    connection.deadline = 5
+    connection.fan_out_seen = (9, 0, 3)
+    fields = msgpack.unpackb(encode_record(connection, 0))
+    assert (fields["fan_out_seen"], fields["fan_outs_seen"]) == (9, [0, 3])
+    del fields["fan_outs_seen"]
+    assert decode_record(msgpack.packb(fields), 7, 0).fan_out_seen == (9,)
+
+
+@pytest.mark.parametrize("seen", [["x"], [None], 5])
+def test_fan_outs_seen_that_are_no_numbers(seen):
+    record = msgpack.packb({"remaining": 5, "fan_out_seen": 1, "fan_outs_seen": seen})
+    with pytest.raises(BusError):
+        decode_record(record, 7, 0)

@@ -18,7 +18,7 @@ NONE = dict.fromkeys(
 
 @pytest.fixture
 def one(worker):
-    parts = worker()
+    parts = worker(routers=3)
     parts.ring(1, [parts])
     return parts
 
@@ -219,3 +219,58 @@ def test_a_bug_with_one_client_does_not_stop_those_behind(one):
     one.loop.destroy(connection, CloseReason.KICKED)
     turns()
     assert end.rest() == b""
+
+
+# --- several routers
+
+
+def test_each_router_counts_for_itself(one):
+    end, connection = bind(one, b"alice")
+    one.fan_out(5, b"a", router=0)
+    one.fan_out(3, b"b", router=2)
+    one.fan_out(3, b"c", router=1)
+    for router, number in ((0, 5), (2, 3), (1, 3)):
+        assert one.counted(number, router)["sent"] == 1
+    assert [end.packet().body for _ in range(3)] == [b"a", b"b", b"c"]
+    assert connection.fan_out_seen == one.fan_outs.latest == (5, 3, 3)
+
+
+def test_a_copy_by_another_router_is_answered_with_the_first_ones_counts(one):
+    end, _ = bind(one, b"alice")
+    for router in range(2):
+        one.fan_out(9, b"x", flags=bus.REPEATABLE, prefix=PREFIX, router=router)
+    assert one.counted(9, 0) == one.counted(9, 1) == NONE | {"matched": 1, "sent": 1}
+    assert end.packet().body == b"x"
+    assert end.quiet()
+
+
+def test_who_comes_from_elsewhere_is_caught_up_with_every_router(one):
+    for router, payload in enumerate((b"a", b"b", b"c")):
+        one.fan_out(5, payload, router=router)
+    end, connection = bind(one, b"alice")
+    connection.fan_out_seen = (0, 5)
+    one.fan_outs.catch_up(connection)
+    assert [end.packet().body for _ in range(2)] == [b"a", b"c"]
+    assert connection.fan_out_seen == (5, 5, 5)
+
+
+def test_all_records_share_what_they_have_seen(one):
+    """Or each idle one would cost a tuple more."""
+    plain = [bind(one, b"t%d" % at)[1] for at in range(5)]
+    special = [bind(one, b"s%d" % at, granted=Granted.ACK)[1] for at in range(5)]
+    for router in range(3):
+        one.fan_out(7, b"x", router=router)
+        assert one.counted(7, router)
+    arrived = bind(one, b"arrived")[1]
+    arrived.fan_out_seen = tuple(range(7, 8)) * 3  # not the same object
+    one.fan_outs.catch_up(arrived)
+    assert {id(connection.fan_out_seen) for connection in [*plain, *special, arrived]} == {id(one.fan_outs.latest)}
+
+
+def test_a_record_that_has_seen_less_gets_the_next_one_and_no_other(one):
+    _, ahead = bind(one, b"ahead")
+    _, behind = bind(one, b"behind")
+    ahead.fan_out_seen = (4, 9)
+    one.fan_out(4, b"x", router=0)
+    assert one.counted(4)["sent"] == 1
+    assert (ahead.fan_out_seen, behind.fan_out_seen) == ((4, 9), (4,))

@@ -3,7 +3,7 @@ from functools import lru_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.ownership import Ownership
+from gateway.ownership import OTHER_HOSTS, Ownership
 from shared.bus import RingNews
 from shared.rings import NO_EPOCH, Epoch, owners_of_slots
 from shared.tokens import slot_of
@@ -126,6 +126,34 @@ def test_settle_ends_the_waiting():
     assert mine.awaited == frozenset()
     assert mine.is_settled(token_of(A, (A, B)))
     assert not mine.settle()
+
+
+def test_workers_of_other_hosts_do_not_say_moved_and_are_given_a_moment():
+    mine = Ownership(A)
+    mine.follow(ring(1, [A, B, "g/0"], leaving=["g/1", "h/7"]))
+    assert mine.awaited == {B, "h/7", OTHER_HOSTS}
+    assert mine.others == [B]
+    assert mine.peers == {B, "h/7"}
+    token = token_of(A, (A, B, "g/0"))
+    for peer in (B, "h/7"):
+        assert not mine.moved(peer, Epoch(1, 1))
+    assert not mine.is_settled(token)
+    assert mine.moved(OTHER_HOSTS, Epoch(1, 1))
+    assert mine.is_settled(token)
+
+
+def test_the_host_in_a_name_counts_not_how_it_begins():
+    mine = Ownership("h/0")
+    assert [mine.is_near(name) for name in ("h/1", "hh/1", "a/h/1", "h/1/2", "")] == [True, False, False, False, False]
+
+
+def test_what_a_worker_owns():
+    mine = Ownership(A)
+    assert not mine.owns(b"x")
+    mine.follow(ring(1, [A, B]))
+    assert mine.owns(token_of(A, (A, B)))
+    assert not mine.owns(token_of(B, (A, B)))
+    assert mine.news == ring(1, [A, B])
 
 
 def test_nobody_is_live():

@@ -1,0 +1,110 @@
+"""Bindings: which of this worker's clients has a token. Of two for one token the greater binding stays."""
+
+import random
+from collections.abc import Callable
+
+from gateway.claims import rank
+from gateway.client_loop import ClientLoop
+from gateway.connections import Connection, Pending
+from gateway.deliveries import Deliveries
+from gateway.encoders import Encoder
+from gateway.fan_outs import FanOuts
+from gateway.held_pushes import HeldPush
+from gateway.ownership import Ownership
+from gateway.sessions import SessionRules
+from shared.bus import Claim
+from shared.reasons import CloseReason
+
+#: Outcomes of pushes that were held, for LATE1.
+Late = list[tuple[HeldPush, int]]
+
+
+class Bindings:
+    """Numbers bindings, makes them, and ends those that have lost."""
+
+    def __init__(
+        self,
+        clients: ClientLoop,
+        ownership: Ownership,
+        rules: SessionRules,
+        encoder: Encoder,
+        deliveries: Deliveries,
+        fan_outs: FanOuts,
+        chance: random.Random,
+        report: Callable[[Late], None],
+    ) -> None:
+        self._clients = clients
+        self._ownership = ownership
+        self._rules = rules
+        self._encoder = encoder
+        self._deliveries = deliveries
+        self._fan_outs = fan_outs
+        self._chance = chance
+        self._report = report
+        self._last = 0
+
+    def number(self, connection: Connection, least: int) -> None:
+        """A binding greater than any that was seen here, and `least` at the least."""
+        self._last = max(least, self._last + 1)
+        connection.binding, connection.bound_by = self._last, self._ownership.name
+
+    def outbid(self, connection: Connection, claim: Claim) -> None:
+        """A binding that wins against another worker's claim."""
+        self.number(connection, claim.binding + 1)
+
+    def saw(self, connection: Connection) -> None:
+        """A client that was bound elsewhere, or by a predecessor."""
+        self._last = max(self._last, connection.binding)
+
+    def new_token(self, any_owner: bool) -> bytes:
+        """128 random bits in hex, drawn until this worker owns them, if it owns any and `any_owner` will not do."""
+        while True:
+            token = self._chance.randbytes(16).hex().encode()
+            if any_owner or not self._ownership.share or self._ownership.owns(token):
+                return token
+
+    def bind(self, connection: Connection, pending: Pending) -> bool:
+        """Answer a SUB: the client is bound, or refused. What was held for it follows."""
+        if not self.may_bind(connection, pending):
+            return False
+        connection.pending = None
+        connection.fan_out_seen = self._fan_outs.latest
+        if not self.enter(connection, pending.token):
+            return False
+        self._clients.answer(connection, self._rules.bound(connection, pending.message_id, pending.asked))
+        self.release(connection)
+        return True
+
+    def may_bind(self, connection: Connection, pending: Pending) -> bool:
+        """Whether it may have the token; it is refused if not."""
+        older = self._clients.table.by_token.get(pending.token)
+        if older and not self._rules.may_replace(connection, older):
+            self.refuse(connection, 403, "the token belongs to another uid", CloseReason.REJECTED)
+            return False
+        return True
+
+    def refuse(self, connection: Connection, status: int, message: str, reason: CloseReason) -> None:
+        """Answer a SUB that cannot be bound, and close."""
+        message_id = connection.pending.message_id if connection.pending else 0
+        self._clients.close(connection, *self._rules.refused(connection, message_id, status, message, reason))
+
+    def enter(self, connection: Connection, token: bytes) -> bool:
+        """Bind in the table; False: another has a greater binding, and this one is closed."""
+        older = self._clients.table.by_token.get(token)
+        if older and rank(older) > rank(connection):
+            connection.token = token
+            self.replace(connection)
+            return False
+        if older:
+            self.replace(older)
+        self._clients.table.bind(connection, token)
+        return True
+
+    def replace(self, connection: Connection) -> None:
+        """Another client has its token."""
+        reason = CloseReason.REPLACED
+        self._clients.close(connection, reason, self._encoder.last_words(connection, reason))
+
+    def release(self, connection: Connection) -> None:
+        """Deliver what was held for it."""
+        self._report(self._deliveries.release(connection))
