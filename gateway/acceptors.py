@@ -42,6 +42,12 @@ class Acceptor:
         self._listeners.append((listener, proxied, watcher))
         watcher.start(self._clients.guarded, self._accept, listener, proxied)
 
+    def ignore(self, listener: socket.socket) -> None:
+        """Accept no more from this one."""
+        for entry in [entry for entry in self._listeners if entry[0] is listener]:
+            entry[2].stop()
+            self._listeners.remove(entry)
+
     def stop(self) -> None:
         """Accept no more; the listeners stay open with their parent."""
         for _, _, watcher in self._listeners:
@@ -50,7 +56,7 @@ class Acceptor:
 
     def sweep(self) -> None:
         """Accept what is in the queues now."""
-        for listener, proxied, _ in self._listeners:
+        for listener, proxied, _ in list(self._listeners):
             self._accept(listener, proxied)
 
     def _accept(self, listener: socket.socket, proxied: bool) -> None:

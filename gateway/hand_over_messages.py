@@ -29,11 +29,12 @@ class Hello(NamedTuple):
 
 
 class Give(NamedTuple):
-    """Take these clients. A record of None stands for one in a memfd."""
+    """Take these clients. A record of None stands for one in a memfd. `ids`: of the connections, for ASK."""
 
     number: int
     epoch: Epoch
     records: list[bytes | None]
+    ids: list[int] = []  # noqa: RUF012  (never changed)
 
 
 class Taken(NamedTuple):
@@ -50,9 +51,43 @@ class Moved(NamedTuple):
     epoch: Epoch
 
 
-HandOverMessage = Hello | Give | Taken | Moved
+class Ask(NamedTuple):
+    """Which of these connections do you have, or have had? Their GIVE was not answered before the link ended."""
 
-_KINDS: dict[str, type[HandOverMessage]] = {"hello": Hello, "give": Give, "taken": Taken, "moved": Moved}
+    ids: list[int]
+
+
+class Have(NamedTuple):
+    """Answer to ASK. The asker serves the others again."""
+
+    asked: list[int]
+    ids: list[int]
+
+
+class Keep(NamedTuple):
+    """Accept from this worker's listeners until its successor fetches them; descriptors: client port, nginx socket."""
+
+    worker: str
+
+
+class Kept(NamedTuple):
+    """Answer to KEEP."""
+
+    worker: str
+
+
+HandOverMessage = Hello | Give | Taken | Moved | Ask | Have | Keep | Kept
+
+_KINDS: dict[str, type[HandOverMessage]] = {
+    "hello": Hello,
+    "give": Give,
+    "taken": Taken,
+    "moved": Moved,
+    "ask": Ask,
+    "have": Have,
+    "keep": Keep,
+    "kept": Kept,
+}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 #: Type of each field, and of what is in it.
@@ -61,6 +96,8 @@ _VALUES: dict[str, tuple[type, tuple[type, ...]]] = {
     "number": (int, ()),
     "records": (list, (bytes, type(None))),
     "refused": (list, (int,)),
+    "ids": (list, (int,)),
+    "asked": (list, (int,)),
 }
 
 
@@ -69,11 +106,15 @@ def encode(message: HandOverMessage) -> bytes:
     return bytes(msgpack.packb([_NAMES[type(message)], MESSAGE_VERSION, *message]))
 
 
-def decode(data: bytes) -> HandOverMessage:
-    """A message. Raises BusError."""
+def decode(data: bytes) -> HandOverMessage | None:
+    """A message; None for a kind that only a newer version knows. Raises BusError."""
     try:
         fields: list[Any] = msgpack.unpackb(data)
-        kind = _KINDS[fields[0]]
+        kind = _KINDS.get(fields[0])
+        if kind is None and isinstance(fields[0], str):
+            return None
+        if kind is None:
+            raise TypeError("kind is no text")
         return kind(*[_checked(name, value) for name, value in zip(kind._fields, fields[2:], strict=False)])
     except (ValueError, KeyError, TypeError, IndexError, msgpack.UnpackException) as error:
         raise BusError(f"malformed hand-over message: {error!r}") from None

@@ -6,13 +6,15 @@ Everything that can be refused is refused here, in one line and with exit status
 
 import argparse
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gateway import guardian
-from gateway.listeners import open_client_listener, open_nginx_listener
+from gateway.ledgers import create as create_ledger
+from gateway.listeners import fetch_listeners, open_client_listener, open_nginx_listener
 from gateway.port_locks import take_port_lock
 from gateway.run_files import hold_pid_file, make_directories
 from shared.errors import SettingsError
@@ -48,12 +50,18 @@ def prepare(settings: Settings, index: int, module: str = WORKER_MODULE) -> list
     raise_descriptor_limit()
     make_directories(settings)
     held = [hold_pid_file(settings, index), take_port_lock(settings.host, settings.client_port, settings.data_dir)]
-    listeners = [open_client_listener(settings).detach(), open_nginx_listener(settings, index).detach()]
-    for descriptor in held + listeners:
+    kept = fetch_listeners(settings, index)
+    listeners = [
+        kept.pop(0).detach() if kept else open_client_listener(settings).detach(),
+        kept.pop(0).detach() if kept else open_nginx_listener(settings, index).detach(),
+    ]
+    ledger = create_ledger(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    for descriptor in [*held, *listeners, ledger]:
         os.set_inheritable(descriptor, True)
     # -S: the guardian needs no site-packages (the worker turns them on); -P: its own folder is no place to import from.
     root = Path(__file__).absolute().parent.parent
-    return [sys.executable, "-S", "-P", guardian.__file__, str(index), *map(str, listeners), str(root), module]
+    given = [index, *listeners, ledger, settings.worker_timeout_ms, root, module]
+    return [sys.executable, "-S", "-P", guardian.__file__, *map(str, given)]
 
 
 def _parser() -> argparse.ArgumentParser:

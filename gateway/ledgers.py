@@ -124,6 +124,8 @@ class Ledger:
         self._beat = self._bytes[_BEAT_AT : _BEAT_AT + 8].cast("Q")
         self._blocks_at = self._first + self.slots * SLOT_BYTES
         self._free_blocks = list(range(blocks, 0, -1))
+        #: Facts of the worker as a whole; at first those of its predecessor.
+        self.own = self._read_own()
 
     # --- the worker itself
 
@@ -131,15 +133,16 @@ class Ledger:
         """The loop turns: the guardian need not kill this worker."""
         self._beat[0] = time.monotonic_ns() // 1_000_000
 
-    def note_worker(self, facts: dict[str, Any]) -> None:
-        """Facts of the worker as a whole, for its successor."""
-        data = msgpack.packb(facts)
+    def note_own(self, name: str, value: Any) -> None:
+        """A fact of the worker as a whole, for its successor: anything that msgpack takes."""
+        self.own[name] = value
+        data = msgpack.packb(self.own)
         if len(data) <= _OWN_MAX:
+            struct.pack_into("I", self._map, _OWN_AT, 0)
             self._map[_OWN_FACTS_AT : _OWN_FACTS_AT + len(data)] = data
             struct.pack_into("I", self._map, _OWN_AT, len(data))
 
-    def worker_facts(self) -> dict[str, Any]:
-        """What a predecessor noted last; empty: nothing."""
+    def _read_own(self) -> dict[str, Any]:
         (size,) = struct.unpack_from("I", self._map, _OWN_AT)
         data = self._map[_OWN_FACTS_AT : _OWN_FACTS_AT + size]
         try:
@@ -233,10 +236,16 @@ class Ledger:
     def id_of(self, fd: int) -> int:
         return int(_SLOT.unpack_from(self._map, self._first + fd * SLOT_BYTES)[5])
 
+    def ids(self) -> set[int]:
+        """Ids of all connections that are here or passing from here."""
+        return {self.id_of(fd) for fd, kind in enumerate(self._kinds()) if kind}
+
+    def _kinds(self) -> bytes:
+        return bytes(self._bytes[self._first : self._blocks_at : SLOT_BYTES])
+
     def entries(self) -> Iterator[Entry]:
         """Every slot in use, for the taking over; blocks that are in use are not given out again."""
-        kinds = bytes(self._bytes[self._first : self._blocks_at : SLOT_BYTES])
-        for fd, kind in enumerate(kinds):
+        for fd, kind in enumerate(self._kinds()):
             if kind:
                 yield self._entry(fd)
 
@@ -269,7 +278,7 @@ class Ledger:
         self._free_blocks.append(block)
 
     def _block_at(self, block: int) -> int:
-        return self._blocks_at + (block - 1) * BLOCK_BYTES
+        return int(self._blocks_at + (block - 1) * BLOCK_BYTES)
 
     def _note_digest(self, at: int, digest: bytes) -> None:
         self._bytes[at + 26 : at + 32] = digest

@@ -11,6 +11,8 @@ from shared.settings import Settings
 
 #: Clients that may wait for accept(); the kernel cuts it to net.core.somaxconn.
 BACKLOG = 65_535
+#: How long the worker that keeps a predecessor's listeners may take to give them (seconds).
+_FETCH_S = 2.0
 
 
 def open_client_listener(settings: Settings) -> socket.socket:
@@ -50,3 +52,28 @@ def open_nginx_listener(settings: Settings, index: int) -> socket.socket:
         raise SettingsError("data_dir", f"{path}: {(error.strerror or str(error)).lower()}") from None
     listener.setblocking(False)
     return listener
+
+
+def fetch_listeners(settings: Settings, index: int) -> list[socket.socket]:
+    """[client port's, nginx socket's] of this worker's predecessor, with whoever waits to be accepted; or [].
+
+    Another worker has kept them (`gateway.kept_listeners`). Those of another address are of earlier settings: they are
+    closed, and new ones are to be opened.
+    """
+    path = places.listener_path(settings, index)
+    descriptors: list[int] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asker:
+        asker.settimeout(_FETCH_S)
+        try:
+            asker.connect(str(path))
+            _, descriptors, _, _ = socket.recv_fds(asker, 1, 2)
+        except OSError:
+            pass  # nobody keeps any
+    found = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    if len(found) == 2 and found[0].getsockname()[:2] == (numeric(settings.host), settings.client_port):
+        for listener in found:
+            listener.setblocking(False)
+        return found
+    for listener in found:
+        listener.close()
+    return []

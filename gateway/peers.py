@@ -120,13 +120,16 @@ class PeerLink:
             close_all(descriptors)
             self._fail(None)
             return
+        if message is None:
+            close_all(descriptors)
+            return
         if truncated:
             close_all(descriptors)
             descriptors = []
         if isinstance(message, Hello):
             close_all(descriptors)
+            descriptors = []
             self.worker = message.worker
-            return
         try:
             self._receive(self, message, descriptors)
         except Exception:

@@ -2,12 +2,16 @@
 
 import grp
 import os
+import time
 from pathlib import Path
 
 from shared import places
 from shared.errors import SettingsError
 from shared.settings import Settings
-from shared.startup.pid_files import hold
+from shared.startup.pid_files import hold, holder_of
+
+#: Beyond its drain, so long may a worker without guardian take to end (seconds).
+_ORPHAN_GRACE_S, _ORPHAN_POLL_S = 10, 0.05
 
 
 def make_directories(settings: Settings) -> None:
@@ -47,7 +51,28 @@ def open_to_group(path: Path, settings: Settings) -> None:
 def hold_pid_file(settings: Settings, index: int) -> int:
     """Descriptor of the locked `run/gateway-I.pid`, which names this process. Raises SettingsError (`data_dir`).
 
-    The lock goes with the descriptor: it outlives exec and holds while the guardian or its worker lives.
+    The lock goes with the descriptor: it outlives exec and holds while the guardian or its worker lives. A worker whose
+    guardian has died gives its clients away and ends: that is waited for.
     """
-    path = places.run_dir(settings) / f"gateway-{index}.pid"
-    return hold(path, f"worker {places.worker_name(settings, index)} already runs in {settings.data_dir}")
+    path = places.pid_path(settings, index)
+    taken = f"worker {places.worker_name(settings, index)} already runs in {settings.data_dir}"
+    until = time.monotonic() + settings.drain_timeout_s + _ORPHAN_GRACE_S
+    while True:
+        try:
+            return hold(path, taken)
+        except SettingsError:
+            if not _is_orphan(path) or time.monotonic() > until:
+                raise
+        time.sleep(_ORPHAN_POLL_S)
+
+
+def _is_orphan(path: Path) -> bool:
+    """Whether the file is locked, but the guardian that it names is no more; or both have ended just now."""
+    guardian = holder_of(path)
+    if guardian is None:
+        return True
+    try:
+        os.kill(guardian, 0)
+    except ProcessLookupError:
+        return True
+    return False

@@ -47,6 +47,8 @@ SHELLS = ROOTS | {
     "gateway.peers",
     "gateway.port_locks",
     "gateway.run_files",
+    "router.buses",
+    "router.kills",
     "router.memory",
     "router.multipart",
     "router.run_files",
