@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from router.core import Core
 from router.run_files import hold_pid_file, make_run_dir
 from router.security import load_guard
-from router.shell import Shell
+from router.shell import Endpoints, Shell
 from shared import __version__, places
 from shared.errors import SettingsError
 from shared.settings import Settings
@@ -32,29 +32,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check_config:
             print(settings_listing(settings))
             return 0
-        _serve(settings)
+        _serve(settings, options.index)
     except SettingsError as error:
         print(f"push-router: {error}", file=sys.stderr)
         return BAD_SETTINGS
     return 0
 
 
-def _serve(settings: Settings) -> None:
-    """Raises SettingsError if something cannot be opened."""
+def _serve(settings: Settings, index: int) -> None:
+    """Be router `index` of this host. Raises SettingsError if there is none, or something cannot be opened."""
+    if index >= settings.routers:
+        raise SettingsError("routers", f"there is no router {index}: this host has {settings.routers}, from 0")
     stop_descriptor = _catch_signals()
     log_to_stderr(settings)
     raise_descriptor_limit()
-    core = Core(settings, time.time_ns() // 1_000_000, time.monotonic(), random.Random(os.urandom(32)).randbytes)
+    chance, position = random.Random(os.urandom(32)), places.router_position(settings, index)
+    core = Core(settings, time.time_ns() // 1_000_000, time.monotonic(), chance.randbytes, position)
     guard = load_guard(settings, core.counters)
     make_run_dir(settings)
-    pid_file = hold_pid_file(settings)
-    shell = Shell(core, settings, places.sender_endpoint(settings), places.bus_endpoint(settings), guard)
+    pid_file = hold_pid_file(settings, index)
+    shell = Shell(core, settings, _endpoints(settings, index), guard)
     gc.collect()
     gc.freeze()  # what was imported need not be walked by every full collection
-    log.info("router %s serves senders on %s", __version__, places.sender_endpoint(settings))
+    log.info("router %d %s serves senders on %s", index, __version__, places.sender_endpoint(settings, index))
     shell.run(stop_descriptor)
     log.info("router stopped")
     os.close(pid_file)
+
+
+def _endpoints(settings: Settings, index: int) -> Endpoints:
+    return Endpoints(
+        places.sender_endpoint(settings, index),
+        places.bus_endpoint(settings, index),
+        places.bus_tcp_endpoint(settings, index),
+    )
 
 
 def _catch_signals() -> int:
@@ -67,12 +78,21 @@ def _catch_signals() -> int:
     return reader
 
 
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="push-router",
         description="Start the router.",
         epilog=settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--index", type=_index, default=0, metavar="I", help="number of the router on this host, from 0"
     )
     parser.add_argument("--check-config", action="store_true", help="check the settings, list them, and exit")
     return parser

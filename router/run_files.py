@@ -16,9 +16,10 @@ def make_run_dir(settings: Settings) -> None:
         raise SettingsError("data_dir", f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
 
 
-def hold_pid_file(settings: Settings) -> int:
-    """Descriptor of the locked `run/router-0.pid`, which names this process. Raises SettingsError (`data_dir`).
+def hold_pid_file(settings: Settings, index: int) -> int:
+    """Descriptor of the locked `run/router-I.pid`, which names this process. Raises SettingsError (`data_dir`).
 
     The lock goes with the process; so a file that a killed router left behind locks nobody out.
     """
-    return hold(places.run_dir(settings) / "router-0.pid", f"a router already runs in {settings.data_dir}")
+    path = places.run_dir(settings) / f"router-{index}.pid"
+    return hold(path, f"router {index} already runs in {settings.data_dir}")

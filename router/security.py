@@ -1,6 +1,7 @@
-"""CURVE on the sender endpoint: which keys get in, and with which scopes (docs/operations.md, section Keys)."""
+"""CURVE on what listens on TCP: which keys get in, and with which scopes (docs/operations.md, section Keys)."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import zmq
@@ -10,12 +11,12 @@ from router.counters import Counters
 from router.multipart import Socket
 from router.requesters import EVERY_SCOPE
 from shared.errors import SettingsError
-from shared.keys import KeyPair, mode_fault, parse_key_pair, parse_permitted
+from shared.keys import WORKER, KeyPair, mode_fault, parse_key_pair, parse_permitted
 from shared.settings import Settings, is_loopback
 
 #: Where libzmq asks whether a key may connect (ZeroMQ RFC 27).
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
-ZAP_DOMAIN = b"senders"
+SENDERS, WORKERS = b"senders", b"workers"  # its domains, one for each endpoint
 
 _KEY_FILE, _PERMITTED_FILE = "curve_server_key_file", "curve_permitted_file"
 
@@ -26,19 +27,20 @@ class Guard:
     def __init__(self, pair: KeyPair, permitted: dict[str, frozenset[str]], counters: Counters) -> None:
         self._pair = pair
         self._counters = counters
-        # Scopes of other endpoints let nobody in here.
+        # Scopes of one endpoint let nobody in at the other.
         self._scopes = {key: scopes & EVERY_SCOPE for key, scopes in permitted.items() if scopes & EVERY_SCOPE}
+        self._workers = {key for key, scopes in permitted.items() if WORKER in scopes}
 
     def open(self, context: zmq.Context[Socket]) -> Socket:
-        """The socket that libzmq asks; to be read by `answer`. It must exist before the sender endpoint is bound."""
+        """The socket that libzmq asks; to be read by `answer`. It must exist before an endpoint is bound."""
         socket = context.socket(zmq.REP)
         socket.linger = 0
         socket.bind(ZAP_ENDPOINT)
         return socket
 
-    def secure(self, socket: Socket) -> None:
-        """Make a socket, not bound yet, take CURVE connections only."""
-        socket.zap_domain = ZAP_DOMAIN
+    def secure(self, socket: Socket, domain: bytes) -> None:
+        """Make a socket, not bound yet, take CURVE connections only. `domain`: SENDERS or WORKERS."""
+        socket.zap_domain = domain
         socket.curve_server = True
         socket.curve_publickey = self._pair.public.encode()
         socket.curve_secretkey = self._pair.secret.encode()
@@ -47,14 +49,18 @@ class Guard:
         """Answer one question: version, request, domain, address, identity, mechanism, key. Raises zmq.Again."""
         frames = socket.recv_multipart(zmq.NOBLOCK)
         version, request = frames[0], frames[1] if len(frames) > 1 else b""
-        key = ""
-        if len(frames) == 7 and frames[2] == ZAP_DOMAIN and frames[5] == b"CURVE" and len(frames[6]) == 32:
+        key, permitted = "", self._permitted(frames[2] if len(frames) == 7 else b"")
+        if permitted and frames[5] == b"CURVE" and len(frames[6]) == 32:
             key = z85.encode(frames[6]).decode()
-        if key in self._scopes:
+        if key in permitted:
             socket.send_multipart([version, request, b"200", b"OK", key.encode(), b""])
         else:
             self._counters["keys_refused"] += 1
             socket.send_multipart([version, request, b"400", b"key is not permitted", b"", b""])
+
+    def _permitted(self, domain: bytes) -> Collection[str]:
+        """The keys that one endpoint takes; empty if there is no such."""
+        return {SENDERS: self._scopes, WORKERS: self._workers}.get(domain, ())
 
     def scopes(self, first: zmq.Frame) -> frozenset[str]:
         """What the peer that sent a message (its first frame) may do."""
@@ -65,15 +71,14 @@ class Guard:
 
 
 def load_guard(settings: Settings, counters: Counters) -> Guard | None:
-    """The guard of the sender endpoint, or None: no keys are set. Raises SettingsError.
+    """The guard of the endpoints, or None: no keys are set. Raises SettingsError.
 
-    Without keys, senders may come from this machine only.
+    Without keys, senders and workers may come from this machine only.
     """
     if not settings.curve_server_key_file and not settings.curve_permitted_file:
-        if not is_loopback(settings.senders_listen_on):
-            key = "sender_host" if settings.sender_host else "host"
-            files = f"{_KEY_FILE} and {_PERMITTED_FILE}"
-            raise SettingsError(key, f"{settings.senders_listen_on} is not loopback: senders there need {files}")
+        _check_loopback("sender_host" if settings.sender_host else "host", settings.senders_listen_on, "senders")
+        if settings.bus_port:
+            _check_loopback("bus_host" if settings.bus_host else "host", settings.bus_listens_on, "workers")
         return None
     for key in (_KEY_FILE, _PERMITTED_FILE):
         if not getattr(settings, key):
@@ -84,6 +89,12 @@ def load_guard(settings: Settings, counters: Counters) -> Guard | None:
     return Guard(
         pair, parse_permitted(_PERMITTED_FILE, _read(_PERMITTED_FILE, settings.curve_permitted_file)), counters
     )
+
+
+def _check_loopback(setting: str, address: str, who: str) -> None:
+    if not is_loopback(address):
+        files = f"{_KEY_FILE} and {_PERMITTED_FILE}"
+        raise SettingsError(setting, f"{address} is not loopback: {who} there need {files}")
 
 
 def new_key_pair() -> KeyPair:

@@ -1,9 +1,10 @@
-"""The router's ZeroMQ loop: one thread, two ROUTER sockets, no rules.
+"""The router's ZeroMQ loop: one thread, two or three ROUTER sockets, no rules.
 
 | endpoint | socket | direction | purpose |
 |---|---|---|---|
 | places.sender_endpoint, TCP | ROUTER, bound | senders (DEALER) connect | docs/sender-protocol.md |
-| places.bus_endpoint, ipc | ROUTER, bound | workers (DEALER) connect | shared.bus |
+| places.bus_endpoint, ipc | ROUTER, bound | workers of this host (DEALER) connect | shared.bus |
+| places.bus_tcp_endpoint, if set | ROUTER, bound | workers of other hosts (DEALER) connect | shared.bus |
 
 A turn receives everything that waits, within bounds, workers first (answers make room), and then sends once: so what
 came together goes on together, and nothing ever waits for more to come.
@@ -12,16 +13,20 @@ came together goes on together, and nothing ever waits for more to come.
 import logging
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import zmq
 
 from router import multipart
+from router.buses import Buses
 from router.core import Core
+from router.kills import kill
 from router.memory import MemoryWatch, ResidentMemory, give_back
 from router.multipart import Receiver, Socket
+from router.outbox import Kill
 from router.requesters import EVERY_SCOPE
 from router.security import Guard
-from router.sockets import open_bus, open_senders
+from router.sockets import open_senders
 from shared.errors import SettingsError
 from shared.settings import Settings
 
@@ -37,8 +42,6 @@ FRAME_COST = 100
 GRACE_S = 1.0
 LINGER_MS = 500
 
-_BUS_FRAMES_MAX = 16
-
 #: A bug that comes again every turn must not eat the processor and the disk.
 _AFTER_BUG_S = 0.05
 
@@ -46,15 +49,21 @@ _AFTER_BUG_S = 0.05
 _REOPEN_S = 0.01
 
 
+class Endpoints(NamedTuple):
+    """What one router binds. `bus_tcp` None: no workers of other hosts."""
+
+    senders: str
+    bus: str
+    bus_tcp: str | None
+
+
 class Shell:
     """Sockets and loop around one core."""
 
-    def __init__(
-        self, core: Core, settings: Settings, sender_endpoint: str, bus_endpoint: str, guard: Guard | None
-    ) -> None:
+    def __init__(self, core: Core, settings: Settings, endpoints: Endpoints, guard: Guard | None) -> None:
         """Open everything. Raises SettingsError that names what cannot be bound."""
         self._core, self._settings, self._guard = core, settings, guard
-        self._sender_endpoint = sender_endpoint
+        self._sender_endpoint = endpoints.senders
         self._context: zmq.Context[Socket] = zmq.Context()
         self._poller = zmq.Poller()
         self._memory = MemoryWatch(settings.router_memory_bytes, time.monotonic())
@@ -62,14 +71,14 @@ class Shell:
         self._zap = guard.open(self._context) if guard is not None else None
         self._senders: Socket | None = None
         try:
-            self._bus = open_bus(self._context, bus_endpoint)
-            self._senders = open_senders(self._context, sender_endpoint, settings, guard)
+            self._buses = Buses(self._context, endpoints.bus, endpoints.bus_tcp, settings, guard)
+            self._senders = open_senders(self._context, endpoints.senders, settings, guard)
         except SettingsError:
             self._context.destroy(linger=0)
             raise
-        self._bus_receiver = Receiver(self._bus, _BUS_FRAMES_MAX)
         self._listen_to(self._senders)
-        self._poller.register(self._bus, zmq.POLLIN)
+        for bus in self._buses.sockets:
+            self._poller.register(bus, zmq.POLLIN)
         if self._zap is not None:
             self._poller.register(self._zap, zmq.POLLIN)
 
@@ -107,8 +116,9 @@ class Shell:
         """Wait for something to do, at most until `until`, and do all of it. Returns what was ready."""
         ready: dict[Socket | int, int] = dict(self._poller.poll(self._patience(until)))
         now = time.monotonic()
-        if self._bus in ready:
-            self._receive_from_workers(now)
+        for bus in self._buses.sockets:
+            if bus in ready:
+                self._receive_from_workers(bus, now)
         if self._senders in ready:
             self._receive_from_senders(now)
         if self._zap in ready:
@@ -128,9 +138,9 @@ class Shell:
         left = wake - time.monotonic() if self._senders is not None else _REOPEN_S
         return max(0, int(left * 1000) + 1) if left > 0 else 0
 
-    def _receive_from_workers(self, now: float) -> None:
-        for message in self._messages(self._bus_receiver):
-            frames, _ = message
+    def _receive_from_workers(self, bus: Socket, now: float) -> None:
+        for frames, _ in self._messages(self._buses.receiver(bus)):
+            self._buses.heard(frames[0], bus)
             try:
                 self._core.from_worker(frames[0], frames[1:], now)
             except Exception:
@@ -173,6 +183,8 @@ class Shell:
     def _send(self, now: float) -> None:
         """Send what the turn led to. Losing a worker leads to more; each round loses at least one."""
         outbox, lost = self._core.outbox, True
+        for victim in outbox.take_kills():
+            self._kill(victim)
         while lost:
             self._core.flush(now)
             lost = self._send_to_workers(now)
@@ -188,12 +200,19 @@ class Shell:
                 unsent[identity].append(frames)
                 continue
             try:
-                multipart.send(self._bus, identity, frames)
+                multipart.send(self._buses.of(identity), identity, frames)
             except zmq.ZMQError:
                 unsent[identity] = [frames]
         for identity, messages in unsent.items():
+            self._buses.gone(identity)
             self._core.unreachable(identity, messages, now)
         return bool(unsent)
+
+    def _kill(self, victim: Kill) -> None:
+        """Only what is known to be of this host: who comes over TCP may say any pid."""
+        if self._buses.is_local(victim.worker.encode()) and kill(victim):
+            self._core.counters["workers_killed"] += 1
+            log.warning("killed worker %s (pid %d), which is silent", victim.worker, victim.pid)
 
     def _send_to_senders(self) -> None:
         """An answer that cannot go is dropped and counted: its sender is gone, or does not read its answers."""

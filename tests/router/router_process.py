@@ -22,19 +22,20 @@ ROOT = Path(__file__).resolve().parents[2]
 class RouterProcess:
     """`python -m router.main` with its own ports and data directory."""
 
-    def __init__(self, data_dir: Path | None = None, **settings: object) -> None:
+    def __init__(self, data_dir: Path | None = None, index: int = 0, **settings: object) -> None:
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
         self._owns_dir = data_dir is None
         client, sender, api = free_ports(3)
         merged = {
             "client_port": client, "sender_port": sender, "api_port": api, "data_dir": self.data_dir, "workers": 1,
-            **settings,
+            "host_name": "h", **settings,
         }  # fmt: skip
-        self.sender_port = int(str(merged["sender_port"]))
-        self.bus_endpoint = f"ipc://{self.data_dir}/run/bus-0.sock"
+        self.sender_port = int(str(merged["sender_port"])) + index
+        self.bus_endpoint = f"ipc://{self.data_dir}/run/bus-{index}.sock"
         self.environ = {f"PUSH_{key.upper()}": str(value) for key, value in merged.items()}
         self._logs = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-        self.process = Started("router", [sys.executable, "-m", "router.main"], self.environ, self._logs / "log", ROOT)
+        command = [sys.executable, "-m", "router.main", "--index", str(index)]
+        self.process = Started("router", command, self.environ, self._logs / "log", ROOT)
 
     @property
     def sender_endpoint(self) -> str:
@@ -69,14 +70,24 @@ class RouterProcess:
 class StandInWorker:
     """A worker as far as the router can tell; live when it is made. `news`: the ring that says so."""
 
-    def __init__(self, router: RouterProcess, name: str = "h/0", incarnation: str = "a") -> None:
+    def __init__(
+        self,
+        router: RouterProcess,
+        name: str = "h/0",
+        incarnation: str = "a",
+        endpoint: str = "",
+        keys: dict[str, bytes] | None = None,
+        **more: object,
+    ) -> None:
         self.name = name
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.identity = name.encode()
-        self.socket.connect(router.bus_endpoint)
-        body = {"worker": name, "incarnation": incarnation, "pid": 1, "hand_over": f"/run/{name}.sock"}
+        for option, value in (keys or {}).items():
+            setattr(self.socket, option, value)
+        self.socket.connect(endpoint or router.bus_endpoint)
+        body = {"worker": name, "incarnation": incarnation, "pid": 1, "hand_over": f"/run/{name}.sock", **more}
         self.send(bus.encode_control(bus.READY1, body))
         self.news = bus.decode_ring(self.receive(bus.RING1))
 

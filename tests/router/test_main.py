@@ -77,7 +77,7 @@ def test_port_in_use_by_another_router() -> None:
 def test_a_second_router_in_the_same_directory() -> None:
     with RouterProcess() as first:
         status, log = RouterProcess(data_dir=first.data_dir).refusal()
-        assert (status, log) == (2, f"push-router: data_dir: a router already runs in {first.data_dir}\n")
+        assert (status, log) == (2, f"push-router: data_dir: router 0 already runs in {first.data_dir}\n")
         assert (first.data_dir / "run/router-0.pid").read_text() == f"{first.process.pid}\n"
         with StandInWorker(first) as worker, first.sender() as sender:
             sender.send(b"PUSH1", b"r1", b"", b"a", b"p")

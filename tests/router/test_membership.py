@@ -4,7 +4,7 @@ import pytest
 
 from router.members import WorkerState
 from shared import bus
-from shared.rings import Epoch, owners_of_slots
+from shared.rings import Epoch
 from tests.router.driven_core import STARTED_MS, DrivenCore
 
 
