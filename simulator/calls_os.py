@@ -6,6 +6,7 @@ A name that is missing here raises AttributeError that says so: then the product
 import errno
 import fcntl
 import os
+import signal
 import time
 from typing import Any
 
@@ -212,6 +213,15 @@ class Gc:
         return 0
 
     def freeze(self) -> None: ...
+
+
+class Signals(Constants):
+    """`signal`: handlers are gevent's; what is blocked plays no part."""
+
+    def __init__(self) -> None:
+        super().__init__(signal, frozenset({"Signals"}))
+
+    def pthread_sigmask(self, how: int, signals: object) -> None: ...
 
 
 class Resource(Constants):

@@ -82,6 +82,8 @@ class Socket:
         return number, ("10.0.0.1", stream.number)
 
     def sendmsg(self, buffers: Sequence[bytes], ancillary: Sequence[Any] = ()) -> int:
+        if ancillary:
+            self._process.hands_over("give")
         self._process.system_call()
         assert isinstance(self._file, UnixSocket)
         numbers = [number for _, _, rights in ancillary for number in array("i", rights)]
@@ -92,6 +94,8 @@ class Socket:
         self._process.system_call()
         assert isinstance(self._file, UnixSocket)
         data, files = self._file.receive()
+        if files:
+            self._process.hands_over("take")
         numbers = array("i")
         truncated = 0
         for file in files:
@@ -109,6 +113,9 @@ class Socket:
             self._file.shut_down(self._process)
         elif not isinstance(self._file, UnixSocket):
             raise fault(errno.ENOTCONN)
+
+    def getpeername(self) -> Any:
+        return ("10.0.0.1", 1)
 
     def detach(self) -> int:
         number, self._number = self._number, -1
@@ -129,6 +136,9 @@ class Sockets(Constants):
     """The module."""
 
     socket = Socket
+
+    def send_fds(self, sock: Socket, buffers: Sequence[bytes], fds: Sequence[int]) -> int:
+        return sock.sendmsg(buffers, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))])
 
     def __init__(self) -> None:
         super().__init__(socket, _PURE)

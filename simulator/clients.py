@@ -154,7 +154,9 @@ class Client:
         number = 1000 * (int(self.token[1:]) + 1) + len(self.connections)
         connection = Connection(self.world, self, number, self._watcher)
         self.connections.append(connection)
-        self.chance.choice(self.host.listeners).connect(connection.stream)
+        place = self.chance.randrange(len(self.host.listeners))
+        self.host.listeners[place].connect(connection.stream)
+        self.world.detail(f"client {self.token.decode()}", "connection %d opened, to listener %d", number, place)
         options: dict[str, object] = {"token": self.token.decode()}
         if self.kind.acknowledges:
             options["ack"] = True

@@ -33,7 +33,7 @@ def check_quiet(fleet: Fleet) -> None:
 
 def _check_worker(fleet: Fleet, name: str, worker: object) -> None:
     landing = getattr(worker, "_landing")  # noqa: B009  (the simulator looks into what it runs)
-    hand_overs, held = landing._hand_overs, landing._deliveries.held
+    hand_overs, held = landing.hand_overs, landing._deliveries.held
     found = {
         "held pushes": held.count,
         "clients under way": hand_overs.count,

@@ -23,6 +23,7 @@ class Faults:
         self.counts: Counter[str] = Counter()
         self._kinds: dict[str, Callable[[], bool]] = {
             "crash": self._crash,
+            "crash_in_move": self._crash_in_move,
             "pause": self._pause,
             "drain": self._drain,
             "restart": self._restart,
@@ -68,6 +69,16 @@ class Faults:
             seat.process.dies_in = self._chance.randint(0, 80)
         else:
             seat.process.kill()
+        return True
+
+    def _crash_in_move(self) -> bool:
+        """A worker dies while it gives clients or takes them; the ring changes so that it does."""
+        if not self._add() and not self._restart():
+            return False
+        for seat in self._seats():
+            if self._chance.random() < 0.7:
+                seat.process.dies_after[self._chance.choice(["give", "take"])] = self._chance.randint(0, 12)
+                self._world.after(2.0, seat.process.dies_after.clear)
         return True
 
     def _pause(self) -> bool:

@@ -1,21 +1,19 @@
 """A fleet of one seed: hosts, routers, workers, clients and senders, joined."""
 
 import random
-from typing import Any
 
 from services.sender.policies import Policy
 from shared.settings import Settings
 from simulator.bus import Exchange
 from simulator.clients import Client, Kind
 from simulator.hosts import Host
-from simulator.loading import load
 from simulator.networks import Network
 from simulator.promises import Promises
 from simulator.routers import Router
 from simulator.senders import Sender
 from simulator.shapes import Shape
-from simulator.workers import Seat, keeps_clients
-from simulator.worlds import World, caller
+from simulator.workers import Seat
+from simulator.worlds import World
 
 _BUS, _SENDERS = "tcp://127.0.0.1:{}", "senders-{}"
 _HEARTBEAT_MS, _TIMEOUT_MS, _MOVE_S = 200, 1000, 3
@@ -30,9 +28,8 @@ class Fleet:
         self.network = Network(world)
         world.exchange = self.exchange = Exchange(world, self.network)
         self.promises = Promises(world, shape.strict)
-        self.promises.keeps_clients = keeps_clients()
         self.exchange.observers.append(self.promises.on_bus)
-        _watch_closes(self.promises)
+        world.closing = self.promises.closing
         self.hosts = [Host(name) for name in ("a", "b", "c")[: shape.hosts]]
         self.settings = [self._settings(host) for host in self.hosts]
         self.routers = [self._router(position) for position in range(shape.routers)]
@@ -138,13 +135,3 @@ class Fleet:
         filler = b"." * (0 if chance.random() < 0.8 else chance.randint(100, 1500))
         self.promises.sent(sender.push(token, filler + b"|" + name), name)
         return name
-
-
-def _watch_closes(promises: Promises) -> None:
-    """Hear why a worker ends a connection."""
-    module: Any = load("gateway.client_loop")
-
-    def note(connection: Any, reason: Any, detail: str) -> None:
-        promises.closing(caller(), connection, reason.value)
-
-    module.log_close = note

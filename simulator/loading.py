@@ -14,7 +14,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import shared.rings
-from simulator.calls_os import Fcntl, Gc, Mmap, Os, Resource, Select, Time
+from simulator.calls_os import Fcntl, Gc, Mmap, Os, Resource, Select, Signals, Time
+from simulator.calls_processes import holder_of, start_of_this_process, watch_process
 from simulator.calls_socket import Sockets
 from simulator.calls_zmq import Zmq
 from simulator.hubs import Gevent
@@ -103,6 +104,7 @@ def _stand_ins() -> dict[str, Any]:
     chance = SimpleNamespace(Random=random.Random, SystemRandom=_Chance)
     return {
         "fcntl": Fcntl(),
+        "gateway.processes": SimpleNamespace(start_of_this_process=start_of_this_process, watch_process=watch_process),
         "gc": Gc(),
         "gevent": gevent,
         "gevent.event": gevent.event,
@@ -115,6 +117,8 @@ def _stand_ins() -> dict[str, Any]:
         "shared.rings": SimpleNamespace(**{**rings, "owners_of_slots": _owners_of_slots}),
         "shared.startup.command_lines": SimpleNamespace(BAD_SETTINGS=2, log_to_stderr=lambda settings: None),
         "shared.startup.environment": SimpleNamespace(read_settings=lambda: caller().settings),
+        "shared.startup.pid_files": SimpleNamespace(holder_of=holder_of),
+        "signal": Signals(),
         "socket": Sockets(),
         "time": Time(),
         "zmq": Zmq(),
@@ -135,20 +139,17 @@ def load(name: str) -> Any:
     _LOADED[name] = module
     code = spec.loader.get_code(name)  # type: ignore[attr-defined]
     exec(code, module.__dict__)
-    if name == "gateway.worker":
-        module.Worker = _noted(module.Worker)  # type: ignore[attr-defined]
+    adapt = _ADAPTED.get(name)
+    if adapt is not None:
+        adapt(module)
     return module
 
 
-def _noted(worker: Any) -> Any:
-    """The class of workers, but each is to be found at its process."""
 
-    class Noted(worker):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, **more: Any) -> None:
-            super().__init__(*arguments, **more)
-            caller().worker = self
 
-    return Noted
+def loaded() -> list[ModuleType]:
+    """All modules that have been loaded here."""
+    return list(_LOADED.values())
 
 
 def _import(
@@ -165,5 +166,59 @@ def _import(
         raise ImportError("import names from shared.rings, so that the simulator can stand in for it")
     return builtins.__import__(name, globals, locals, fromlist or (), level)
 
+
+def _note_worker(module: Any) -> None:
+    """Each worker is to be found at its process."""
+
+    class Noted(module.Worker):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            caller().worker = self
+
+    module.Worker = Noted
+
+
+def _note_closes(module: Any) -> None:
+    """The world hears why a worker ends a connection."""
+    log_close = module.log_close
+
+    def noted(connection: Any, reason: Any, detail: str) -> None:
+        present().closing(caller(), connection, reason.value)
+        log_close(connection, reason, detail)
+
+    module.log_close = noted
+
+
+def _note_ledger(module: Any) -> None:
+    """A worker may die before each thing that it writes in its ledger, as before each system call."""
+    for name in ("enter", "note", "note_if_changed", "mark", "closing", "passing", "came_back", "leave"):
+        setattr(module.Ledger, name, _deadly(getattr(module.Ledger, name)))
+
+
+def _note_hand_overs(module: Any) -> None:
+    """Messages between workers are shown in a full trace."""
+    send = module.PeerLink.send
+
+    def noted(self: Any, message: Any, *more: Any) -> None:
+        if present().shows_all:
+            shown = [len(value) if name == "records" else value for name, value in message._asdict().items()]
+            present().detail(caller().name, "to %s: %s %s", self.worker, type(message).__name__, shown)
+        send(self, message, *more)
+
+    module.PeerLink.send = noted
+
+
+def _deadly(method: Any) -> Any:
+    def method_that_may_be_the_last(*arguments: Any) -> Any:
+        caller().system_call()
+        return method(*arguments)
+
+    return method_that_may_be_the_last
+
+
+#: What is changed in a module so that the simulator sees what happens.
+_ADAPTED = {
+    "gateway.peers": _note_hand_overs,
+    "gateway.worker": _note_worker, "gateway.closing": _note_closes, "gateway.ledgers": _note_ledger}
 
 _BUILTINS = {**vars(builtins), "__import__": _import, "set": InOrder}

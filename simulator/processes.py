@@ -24,11 +24,14 @@ class Process:
         self.alive = True
         self.stopped = False
         self.dies_in: int | None = None
+        #: The same, counted from the next hand-over that it sends ("give") or receives ("take").
+        self.dies_after: dict[str, int] = {}
         self.signals: dict[int, Callable[[], None]] = {}
         self.hub: Any = None
         self.on_death: Callable[[], None] = lambda: None
         self.mappings: list[Any] = []  # memory files that it has mapped
         self.status = 0
+        self.orphaned: Callable[[], None] | None = None  # to be called when its parent has died
         self.parent = pid - 1
         self.settings: Any = None
         self.worker: Any = None
@@ -58,6 +61,11 @@ class Process:
             if self.dies_in < 0:
                 self.kill()
                 raise Killed
+
+    def hands_over(self, what: str) -> None:
+        """It gives or takes clients: its last calls may be counted from here."""
+        if what in self.dies_after:
+            self.dies_in = self.dies_after.pop(what)
 
     def kill(self) -> None:
         """SIGKILL. Memory that it shared stays as it is now."""

@@ -29,6 +29,12 @@ NOT_DELIVERED = frozenset(
     {Outcome.OFFLINE, Outcome.OVERLOADED, Outcome.TOO_LARGE, Outcome.UNAVAILABLE, Outcome.REFUSED, Outcome.EXPIRED}
 )
 
+#: A worker that leaves waits so long for others to take its clients (`drain_timeout_s`, and some more).
+_DRAIN_S = 10.0
+
+#: Shown in a full trace.
+_SHOWN = frozenset({bus.READY1, bus.BYE1, bus.NEWS1, bus.RING1, bus.CLAIM1, bus.UNCLAIM1, bus.CLAIMED1, bus.TAKEN1, bus.FREED1})
+
 
 class Promises:
     """Everything that has been seen. `strict`: no fault of this run may cost a push."""
@@ -52,7 +58,6 @@ class Promises:
         self._reasons: dict[int, str] = {}
         self._at_crash: dict[int, tuple[int, bool]] = {}  # stream -> (which crash, whether it was idle)
         self._idle_lost: Counter[int] = Counter()
-        self.keeps_clients = True  # the guardians do
 
     # --- one holder
 
@@ -90,6 +95,7 @@ class Promises:
         payload = body[body.index(b"|") + 1 :]
         earlier = self.delivered[payload]
         self.counts["deliveries"] += 1
+        self.world.detail(f"wire {stream.number}", "%s", payload)
         told = self.outcomes.get(payload)
         if told and told[0] in NOT_DELIVERED:
             self.world.broken("outcomes are true", f"{payload!r} was told to be {told[0].name}, and is delivered now")
@@ -136,13 +142,15 @@ class Promises:
     def on_bus(self, source: str, target: str, frames: Frames) -> None:
         """A message that arrives on a bus link, or at a sender."""
         kind = frames[0]
+        if kind in _SHOWN:
+            self.world.detail(target, "from %s: %s %s", source, kind.decode(), frames[1:])
         if kind == bus.PUSHES1:
             self._batch(source, target, bus.decode_batch(frames))
         elif kind == bus.OUTCOMES1:
             number, outcomes = bus.decode_outcomes(frames)
-            self._answered(target, number, list(enumerate(outcomes)))
+            self._answered(source, target, number, list(enumerate(outcomes)))
         elif kind == bus.LATE1:
-            self._answered(target, *bus.decode_late(frames))
+            self._answered(source, target, *bus.decode_late(frames))
 
     def _batch(self, router: str, worker: str, batch: bus.Batch) -> None:
         payloads, start = [], 0
@@ -155,9 +163,11 @@ class Promises:
             if self._arrived[payload] > self._asked[payload] + self._stale[payload]:
                 self.world.broken("one push, one worker", f"{payload!r} went to {worker} too, by {router}")
         self._batches[router, batch.number] = payloads
+        self.world.detail(worker, "from %s: PUSHES1 %d of %s: %s", router, batch.number, batch.epoch, payloads)
 
-    def _answered(self, router: str, number: int, outcomes: list[tuple[int, int]]) -> None:
+    def _answered(self, worker: str, router: str, number: int, outcomes: list[tuple[int, int]]) -> None:
         payloads = self._batches.get((router, number), [])
+        self.world.detail(router, "from %s: of batch %d: %s", worker, number, outcomes)
         for place, outcome in outcomes:
             if outcome == bus.STALE and place < len(payloads):
                 self._stale[payloads[place]] += 1
@@ -170,6 +180,7 @@ class Promises:
             self.world.broken("one outcome", f"{payload!r} has a second outcome {outcome.name}")
         self.outcomes[payload] = (outcome, now)
         self.counts[outcome.name] += 1
+        self.world.detail(sender.name, "told of %s: %s", payload, outcome.name)
         here = self.delivered.get(payload)
         client = self.clients[sent.token]
         throughout = [each for each in client.connections if _bound_since(each, sent.at)]
@@ -207,7 +218,7 @@ class Promises:
         self.counts["crashes"] += 1
         for client in self.clients.values():
             for connection in client.connections:
-                if connection.number in streams and connection.bound_at is not None:
+                if connection.number in streams:
                     self._at_crash[connection.number] = (self.counts["crashes"], connection.is_idle())
 
     def _was_cut_off(self, since: float) -> bool:
@@ -234,11 +245,11 @@ class Promises:
             return "it was idle, and not the first one" if self._idle_lost[crash] > 1 else ""
         if reason == "slow_consumer":
             return "" if client.kind.slow else "the client reads"
+        if reason == "shutdown" and self.doubt_at > self.world.now - _DRAIN_S:
+            return ""
         if reason in ("unavailable", "hello_timeout") and self.doubt_at > 0:
             return ""
         if connection.bound_at is None and self.doubt_at > 0:
-            return ""
-        if not reason and self.crash_at > 0 and not self.keeps_clients:
             return ""
         return "nothing explains it"
 

@@ -33,7 +33,6 @@ def run(seed: int, trace: bool = False) -> Result:
     world = World(seed, trace)
     enter(world)
     shape = shape_of(world.chance("shape"))
-    if not __import__("os").path.exists("gateway/router_links.py"): shape = shape._replace(hosts=1, routers=1, workers=max(2, shape.workers))
     fleet = Fleet(world, shape)
     faults = Faults(fleet)
     faults.plan()

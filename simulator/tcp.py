@@ -131,9 +131,12 @@ class ListenerFile(OpenFile):
 
     kind = "listener"
 
-    def __init__(self) -> None:
+    def __init__(self, places: list[ListenerFile]) -> None:
+        """`places`: where clients look for listeners; it is there while it is open."""
         super().__init__()
         self.queue: deque[Stream] = deque()
+        self._places = places
+        places.append(self)
 
     def readable(self) -> bool:
         return bool(self.queue)
@@ -149,6 +152,7 @@ class ListenerFile(OpenFile):
         return self.queue.popleft()
 
     def released(self) -> None:
+        self._places.remove(self)
         while self.queue:
             stream = self.queue.popleft()
             stream.reset = True

@@ -1,31 +1,26 @@
 """Simulated workers, the real code of `gateway` in a process each, and their guardians, as `gateway.guardian` is."""
 
-import inspect
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from shared import places
 from shared.settings import Settings
-from simulator.files import Descriptors, LockFile, MemoryFile
+from simulator.files import Descriptors, LockFile, OpenFile
 from simulator.hosts import Host
 from simulator.hubs import begin
 from simulator.loading import load
 from simulator.processes import Process
 from simulator.tcp import ListenerFile
+from simulator.unix_sockets import UnixSocket
 from simulator.worlds import World
 
 #: As in gateway.guardian, which the simulator cannot run: it is system calls and nothing else.
 _DEATHS_MAX, _DEATHS_WITHIN_S, _LOOK_S = 5, 10.0, 0.5
 _BEAT_AT, _SLOTS_AT = 72, 8
-_BAD_SETTINGS, _SIGTERM = 2, 15
+_BAD_SETTINGS, _SIGTERM, _FETCH_S = 2, 15, 2.0
 #: Slots of a ledger here; real ones have as many as there may be descriptors.
 LEDGER_SLOTS = 256
-
-
-def keeps_clients() -> bool:
-    """Whether this version's workers go on with the clients of a dead predecessor."""
-    return "guardian" in inspect.signature(load("gateway.worker").main).parameters
 
 
 class Seat:
@@ -38,42 +33,68 @@ class Seat:
         self.crashed: Callable[[Seat], None] = lambda seat: None
         self.ended: Callable[[Seat], None] = lambda seat: None
         self.pids = 100 * (index + 1)
+        self._ledger: Any = None
+        self.listener: Any = None
         self.guarded = False
         self.open()
 
     def open(self) -> None:
-        """A new guardian: it opens listening sockets, lock and ledger, and starts the worker."""
+        """A new guardian: it takes lock and ledger, fetches the listeners that a neighbour has kept, and starts."""
         self.descriptors = Descriptors()
-        self.listener, nginx = ListenerFile(), ListenerFile()
         lock = LockFile(str(places.pid_path(self.settings, self.index)), self.host.locks)
+        self.descriptors.install(lock)
         lock.lock()
+        self._own = {"lock": 3, "ledger": self._create_ledger()}
         self.told: list[int] = []
         self._deaths: deque[float] = deque(maxlen=_DEATHS_MAX)
-        self._own = [self.descriptors.install(file) for file in (self.listener, nginx, lock)]
-        self.host.listeners.append(self.listener)
-        self.guarded = True
-        self._ledger = self._create_ledger()
+        self.guarded, self.opening = True, True
+        kept = self.host.sockets.get(str(places.listener_path(self.settings, self.index)))
+        asker = UnixSocket()
+        if kept is None or not kept.references:
+            self._open_listeners(self._new_listeners())
+        else:
+            asker.connect(kept)
+            self.world.after(0.001, self._fetch, asker, self.world.now + _FETCH_S)
+
+    def _new_listeners(self) -> list[OpenFile]:
+        return [ListenerFile(self.host.listeners), ListenerFile([])]
+
+    def _fetch(self, asker: UnixSocket, until: float) -> None:
+        """`gateway.listeners.fetch_listeners`, which waits for its answer."""
+        files: list[OpenFile] = []
+        try:
+            files = asker.receive()[1]
+        except BlockingIOError:
+            if self.world.now < until:
+                self.world.after(0.001, self._fetch, asker, until)
+                return
+        except OSError:
+            pass
+        asker.released()
+        self._open_listeners(files or self._new_listeners())
+
+    def _open_listeners(self, files: list[OpenFile]) -> None:
+        for name, file in zip(("client", "nginx"), files, strict=True):
+            self._own[name] = self.descriptors.install(file)
+            file.references -= file.references > 1  # that of the message
+        self.listener = files[0]
+        self.opening = False
         self.start()
 
-    def _create_ledger(self) -> MemoryFile | None:
+    def _create_ledger(self) -> int:
         """Made by the product's code, in a process of the guardian's."""
-        if not keeps_clients():
-            return None
         guardian = Process(self.world, f"guardian {self.name}", self.host, self.descriptors, self.pids)
         made: list[int] = []
         ledgers = load("gateway.ledgers")
         ledgers.BLOCKS = 16
         guardian.run(lambda: made.append(ledgers.create(LEDGER_SLOTS)))
-        self._own.append(made[0])
-        file = self.descriptors.get(made[0])
-        assert isinstance(file, MemoryFile)
-        return file
+        self._ledger = self.descriptors.get(made[0])
+        return made[0]
 
     def start(self, evacuate: bool = False) -> None:
         """Fork the worker."""
         self.pids += 1
-        if self._ledger is not None:
-            self._ledger.data[_BEAT_AT : _BEAT_AT + 8] = bytes(8)
+        self._ledger.data[_BEAT_AT : _BEAT_AT + 8] = bytes(8)
         self.process = process = Process(self.world, self.name, self.host, self.descriptors, self.pids)
         process.settings = self.settings
         process.on_death = lambda: self._died(process)
@@ -82,14 +103,12 @@ class Seat:
         self._look(process, bytes(8), 0)
 
     def _main(self, process: Process, evacuate: bool) -> None:
+        own = self._own
         main = load("gateway.worker").main
-        more = {"guardian": self.pids - 1, "evacuate": evacuate, "guardian_pid": process.parent}
-        known = inspect.signature(main).parameters
-        more = {name: value for name, value in more.items() if name in known}
-        numbers = [self._own[0], self._own[1], *self._own[3:]]
-        positional = [parameter for parameter in known.values() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-        numbers = numbers[: len(positional) - 1 - sum(name in more for name in known)]
-        process.end(main(self.index, *numbers, **more))
+        status = main(
+            self.index, own["client"], own["nginx"], own["ledger"], guardian=process.parent, evacuate=evacuate
+        )
+        process.end(status)
 
     @property
     def worker(self) -> Any:
@@ -100,7 +119,7 @@ class Seat:
 
     def _look(self, process: Process, last: bytes, still: int) -> None:
         """Kill a worker whose loop stands still."""
-        if process is not self.process or not process.alive or self._ledger is None or not self.guarded:
+        if process is not self.process or not process.alive or not self.guarded:
             return
         beat = bytes(self._ledger.data[_BEAT_AT : _BEAT_AT + 8])
         still = still + 1 if beat == last and any(beat) else 0
@@ -125,7 +144,7 @@ class Seat:
         if status not in (0, _BAD_SETTINGS):
             self.crashed(self)
             self._clean_up()
-            if self.told == [_SIGTERM] and self._ledger is not None:
+            if self.told == [_SIGTERM]:
                 self.told.append(0)
                 self.start(evacuate=True)
                 return
@@ -138,7 +157,7 @@ class Seat:
         now = self.world.now
         self._deaths.append(now)
         recent = sum(now - death < _DEATHS_WITHIN_S for death in self._deaths)
-        if recent >= _DEATHS_MAX and self._ledger is not None:
+        if recent >= _DEATHS_MAX:
             self.told.append(0)
             self.start(evacuate=True)
             return
@@ -155,21 +174,18 @@ class Seat:
         kinds = self._kinds()
         found = dict(self.descriptors.items())
         for number in found:
-            if number not in self._own and not (number < len(kinds) and kinds[number]):
+            if number not in self._own.values() and not (number < len(kinds) and kinds[number]):
                 self.descriptors.close(number)
         for number, kind in enumerate(kinds):
-            if kind and number not in found and self._ledger is not None:
+            if kind and number not in found:
                 first, size, _ = self._slots()
                 self._ledger.data[first + number * size] = 0
 
     def _slots(self) -> tuple[int, int, int]:
-        assert self._ledger is not None
         words = memoryview(self._ledger.data)[_SLOTS_AT : _SLOTS_AT + 12].cast("I")
         return words[0], words[1], words[2]
 
     def _kinds(self) -> bytes:
-        if self._ledger is None:
-            return b""
         first, size, slots = self._slots()
         return bytes(self._ledger.data[first : first + size * slots : size])
 
@@ -177,8 +193,6 @@ class Seat:
         """The last process of this seat has ended."""
         self.guarded = False
         self.world.note(self.name, "guardian ends")
-        if self.listener in self.host.listeners:
-            self.host.listeners.remove(self.listener)
         self.descriptors.close_all()
         self.ended(self)
 
@@ -186,6 +200,8 @@ class Seat:
         """kill -9 of the guardian: the worker is told by the kernel (its parent is another)."""
         self.guarded = False
         self.process.parent = 1
+        if self.process.orphaned is not None:
+            self.process.hub.run_callback(self.process.orphaned)
         self.world.note(self.name, "guardian killed")
         if not self.process.alive:
             self._close()

@@ -17,6 +17,8 @@ BEGINS_AT = 1000.0
 UNIX_MS = 1_800_000_000_000
 #: Last events shown with a violation.
 _SHOWN = 60
+#: Longest text of a line.
+_LINE = 300
 
 
 class Violation(NamedTuple):
@@ -36,7 +38,7 @@ class Event(NamedTuple):
     arguments: tuple[Any, ...]
 
     def __str__(self) -> str:
-        text = self.what % self.arguments if self.arguments else self.what
+        text = (self.what % self.arguments if self.arguments else self.what)[:_LINE]
         return f"{self.at - BEGINS_AT:9.4f} {self.who:<12} {text}"
 
 
@@ -46,6 +48,7 @@ class World:
     def __init__(self, seed: int, trace_all: bool = False) -> None:
         self.seed = seed
         self.now = BEGINS_AT
+        self.shows_all = trace_all
         self.current: Process | None = None
         self.steps = 0
         self.violations: list[Violation] = []
@@ -54,6 +57,8 @@ class World:
         self.network = self.chance("network")
         self.entropy = self.chance("entropy")
         self.exchange: Any = None  # simulator.bus.Exchange
+        #: Hears why a process ends a connection.
+        self.closing: Callable[[Process, Any, str], None] = lambda process, connection, reason: None
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
 
@@ -85,6 +90,11 @@ class World:
         """A line for the trace, in the style of logging."""
         self.trace.append(Event(self.now, who, what, arguments))
         self.digest = (self.digest * 31 + int(self.now * 1e6) + len(what) + self._serial) & 0xFFFFFFFFFFFF
+
+    def detail(self, who: str, what: str, *arguments: Any) -> None:
+        """The same for what is only shown when all is shown."""
+        if self.shows_all:
+            self.trace.append(Event(self.now, who, what, arguments))
 
     def broken(self, promise: str, what: str) -> None:
         """A promise is broken: the run ends."""
