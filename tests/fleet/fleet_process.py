@@ -122,8 +122,7 @@ class Fleet:
 
     def start_router(self, router: int = 0, **settings: Any) -> Started:
         """Router `router`; `settings` are this router's alone."""
-        arguments = ["--index", str(router)] if router else []
-        return self._start(f"router-{router}", "router", *arguments, **_variables(settings))
+        return self._start(f"router-{router}", "router", "--index", str(router), **_variables(settings))
 
     def start_worker(self, index: int, **settings: Any) -> Started:
         """Guardian and worker `index`; `settings` are this worker's alone."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.settings import load
 from tests.fleet.clones import processes_of
-from tests.fleet.ports import free_ports
+from tests.fleet.ports import free_port_range, free_ports
 from tests.fleet.processes import Started, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,8 @@ class Foreground:
     def __init__(self, **settings: Any) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
         self.data_dir = self.directory / "var"
-        client_port, sender_port, api_port = free_ports(3)
+        client_port, api_port = free_ports(2)
+        sender_port = free_port_range(int(settings.get("routers", 1)))
         ports = {"client_port": client_port, "sender_port": sender_port, "api_port": api_port}
         chosen = {"data_dir": self.data_dir, "host_name": "here", **ports, **settings}
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith(("PUSH_", "MAKE"))}
@@ -59,6 +60,10 @@ class Foreground:
             check=False,
         )
         return done.returncode, done.stdout
+
+    def pushctl(self, *arguments: str) -> tuple[int, str]:
+        """(exit status, output)."""
+        return self.call(sys.executable, "-m", "services.pushctl.main", *arguments, seconds=60)
 
     def supervisorctl(self, *arguments: str) -> str:
         return self.call(

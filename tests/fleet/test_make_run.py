@@ -1,5 +1,6 @@
 """`make run`: up, announced, tried out, and down again with nothing left."""
 
+import json
 import os
 import re
 import signal
@@ -8,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+from shared import places
 from tests.fleet.clones import clone
 from tests.fleet.foreground import Foreground
 from tests.fleet.processes import Started, wait_until
@@ -68,6 +71,44 @@ def test_two_fleets_side_by_side(foreground: NewForeground) -> None:
         fleet.wait_ready()
     _expect_quick_end(one, lambda: one.launcher.send(signal.SIGTERM))
     assert other.supervisorctl("status").count("RUNNING") == 4
+    _expect_quick_end(other, other.press_ctrl_c)
+
+
+def test_several_routers(foreground: NewForeground) -> None:
+    fleet = foreground(workers=1, routers=2)
+    fleet.start()
+    fleet.wait_ready()
+    ports = [fleet.settings.sender_port, fleet.settings.sender_port + 1]
+    assert f"senders  tcp://127.0.0.1:{ports[0]}, tcp://127.0.0.1:{ports[1]} (" in fleet.launcher.log
+    assert fleet.supervisorctl("status").count("router:router-") == 2
+    assert fleet.pushctl("push", "nobody", "x") == (1, "OFFLINE\n")
+    fleet.supervisorctl("stop", "router:router-0")
+    assert fleet.pushctl("push", "nobody", "x") == (1, "OFFLINE\n")
+    assert json.load(urlopen(f"http://127.0.0.1:{fleet.settings.api_port}/stats"))["router"]["live"] == 1
+    status, said = fleet.pushctl("wait-ready", "--timeout", "0.1")
+    assert status == 3
+    assert "router-0: no router answered" in said
+    assert "router-1" not in said
+    fleet.supervisorctl("start", "router:router-0")
+    assert fleet.pushctl("wait-ready", "--timeout", "20")[0] == 0
+    _expect_quick_end(fleet, lambda: fleet.pushctl("stop"))
+
+
+def test_no_router_on_this_host(foreground: NewForeground) -> None:
+    """Its workers go to the router of another fleet."""
+    other = foreground(workers=1, host_name="there")
+    other.start()
+    other.wait_ready()
+    fleet = foreground(workers=1, routers=0, router_list=places.bus_endpoint(other.settings))
+    fleet.start()
+    fleet.wait_ready()
+    assert "router:" not in fleet.supervisorctl("status")
+    assert "no router runs on this host" in fleet.pushctl("stat")[1]
+    way = ("--router", places.sender_endpoint(other.settings))
+    workers = json.loads(fleet.pushctl("stat", "--json", *way)[1])["workers"]
+    assert sorted(workers) == ["here/0", "there/0"]
+    assert fleet.pushctl("restart", *way)[1].splitlines()[-1] == "restarted: here/0"
+    _expect_quick_end(fleet, fleet.press_ctrl_c)
     _expect_quick_end(other, other.press_ctrl_c)
 
 
