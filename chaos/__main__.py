@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     plan = replace(plan, **given)
     run = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "command": _command(arguments)} | describe()
-    parts = ["versions"] if options.versions else []
-    results, faults = _run_all(options.scenarios or list(SCENARIOS[:-1]), plan, parts)
+    results, faults = _run_all(options.scenarios or list(SCENARIOS[:-1]), plan, options.part)
     if options.json:
         print(json.dumps({"run": run, "results": [result.as_json() for result in results]}, indent=1))
     else:
@@ -53,7 +52,7 @@ def _run_all(names: list[str], plan: Plan, parts: Sequence[str]) -> tuple[list[R
     for name in names:
         scenario: Scenario = importlib.import_module(f"chaos.scenarios.{name.replace('-', '_')}").run
         try:
-            results += scenario(plan, parts)
+            results.extend(scenario(plan, parts))
         except (BenchmarkFault, OSError, RuntimeError, ValueError) as fault:  # the others can still be run
             faults += 1
             print(f"{name}: {type(fault).__name__}: {fault}", file=sys.stderr)
@@ -75,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, help="how many processes they are in")
     parser.add_argument("--rate", type=int, help="pushes a second")
     parser.add_argument("--seed", type=int, help="of what is drawn: targets, and what is broken")
-    parser.add_argument("--versions", action="store_true", help="of rolling only the part that changes versions")
+    parser.add_argument("--part", action="append", default=[], help="of rolling only: plain, router, versions")
     parser.add_argument("--tree", type=Path, help="where the fleet's code is, if not here")
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--save", action="store_true", help="write chaos/results/NAME.json and NAME.md")

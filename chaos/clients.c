@@ -9,6 +9,7 @@
  *
  *   open WINDOW   connect all, at most WINDOW of them on their way at once; answered when all are bound
  *   busy 0|1      busy clients stop or go on
+ *   hurry N       client N, a slow one, reads everything until its connection ends, which it would see late; no answer
  *   drain         slow clients read everything from now on
  *   stats         counts; the ledger is complete up to here
  *   quit          resets every connection and ends
@@ -30,7 +31,7 @@
 #define TICKS_PER_S 50
 #define PIECES 3
 #define SMALL_BUFFER 4096
-#define SMALL_SEGMENT 536 /* or the server's kernel would take megabytes for a slow client */
+#define SMALL_SEGMENT 128 /* or the server's kernel would take megabytes for a slow client */
 
 static struct sockaddr_in server, source;
 static struct member *members;
@@ -319,7 +320,7 @@ static void serve(struct member *member, uint32_t events)
 {
     if (member->state == CONNECTING)
         connected(member);
-    else if (member->state == BOUND && member->role == SLOW && !is_draining)
+    else if (member->state == BOUND && member->role == SLOW && !(events & EPOLLIN))
         watch(member, EPOLLIN, EPOLL_CTL_MOD);  /* its end has come, or is behind what it has not read */
     else if (member->state != WAITING && events)
         receive(member, READ_BYTES);
@@ -363,10 +364,14 @@ static void quit(void)
 
 static void command(char *line)
 {
+    uint32_t client;
     if (sscanf(line, "open %u", &window) == 1) {
         opening = 1;
     } else if (sscanf(line, "busy %d", &is_busy) == 1) {
         say("{}");
+    } else if (sscanf(line, "hurry %u", &client) == 1) {
+        if (client - first < opened && members[client - first].state == BOUND)
+            watch(&members[client - first], EPOLLIN, EPOLL_CTL_MOD);
     } else if (strcmp(line, "drain") == 0) {
         drain();
         say("{}");

@@ -60,7 +60,8 @@ class Watch:
         self._endpoints, self.period_s = endpoints, period_s
         names = ("curve_serverkey", "curve_publickey", "curve_secretkey")
         self._keys: dict[str, Any] = dict(zip(names, keys, strict=True)) if keys else {}
-        self._last: dict[tuple[str, int], dict[str, int]] = {}  # by name and pid
+        self._last: dict[str, dict[str, int]] = {}  # by worker
+        self._earlier: Counter[str] = Counter()  # of workers that began anew at zero
         self._routers: dict[tuple[str, float], dict[str, int]] = {}
         self.now: dict[str, Any] = {}  # the last STAT1
         self.changed: list[tuple[float, str, int]] = []  # (when, counter, new total) of the counters followed
@@ -80,7 +81,7 @@ class Watch:
 
     def counters(self) -> Counter[str]:
         """The sums so far."""
-        total: Counter[str] = Counter()
+        total = Counter(self._earlier)
         for counters in list(self._last.values()):
             total.update(counters)
         return total
@@ -111,8 +112,13 @@ class Watch:
         router = stat["router"]
         self._routers[endpoint, round(time.monotonic() - router["uptime_s"])] = router["counters"]
         for name, worker in stat["workers"].items():
-            if worker["counters"]:
-                self._last[name, worker["pid"]] = worker["counters"]
+            counters, last = worker["counters"], self._last.get(name, {})
+            if not counters:
+                continue
+            # A worker takes a dead predecessor's counters over, but not those of one that has left.
+            if any(value < last.get(counter, 0) for counter, value in counters.items()):
+                self._earlier.update(last)
+            self._last[name] = counters
         total = self.counters()
         for counter in self._followed:
             if not self.changed or self.changed[-1][2] != total[counter]:

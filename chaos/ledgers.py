@@ -213,11 +213,15 @@ def _ended_meanwhile(push: Pushed, seen: list[Entry]) -> bool:
 
 
 def _was_away(push: Pushed, seen: list[Entry]) -> bool:
-    """Whether the client was not connected at some moment while the push was under way."""
+    """Whether the client was not connected at some moment while the push was under way.
+
+    The end of a connection lies behind what a slow client has not read yet: it may be long past when it is seen.
+    """
+    is_slow = role_of(push.client) is Role.SLOW
     since = None
     for entry in seen:
         if entry.what == What.LOST:
-            since = entry.ns - _APART_NS
+            since = 0 if is_slow else entry.ns - _APART_NS
         elif entry.what == What.BOUND and since is not None:
             if since <= push.answered_ns and entry.ns + _APART_NS >= push.sent_ns:
                 return True

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _BACK_S = 30.0
 _HOPELESS = frozenset({Outcome.UNKNOWN, Outcome.UNAVAILABLE, Outcome.OFFLINE})
 
 
-def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     """It has no parts. Raises NetworkFault where namespaces cannot be had."""
     with Hosts() as hosts:
         about = json.dumps({"plan": asdict(plan), "mark": hosts.mark}, default=str)
@@ -35,7 +35,7 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=900, check=False)
     if done.returncode:
         raise RuntimeError(f"the run between two hosts ended with status {done.returncode}")
-    return [Result.from_json(json.loads(done.stdout))]
+    yield Result.from_json(json.loads(done.stdout))
 
 
 def run_on_first(plan: Plan, hosts: Hosts) -> Result:

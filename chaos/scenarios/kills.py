@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from chaos.ledgers import Pushed
@@ -17,7 +17,7 @@ _PERIOD_S, _KILLS = 5.0, 24
 _BACK_S = 20.0
 
 
-def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     """It has no parts."""
     workers, kills, period = (2, 3, 2.0) if plan.quick else (WORKERS, _KILLS, _PERIOD_S)
     result = Result("kills", f"kill -9 of one of {workers} workers, {kills} times, every {period:g} s.")
@@ -37,7 +37,7 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
         stage.promise_all(disconnects=None)
         state_disconnects(stage, kills)
         _state_times(result, served)
-    return [result]
+    yield result
 
 
 def _kill(stage: Stage, index: int, gaps: list[tuple[int, int]]) -> Served:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chaos.results import Result
 from chaos.scenarios.kills import state_disconnects
@@ -16,7 +16,7 @@ from tests.fleet.processes import wait_until
 WORKERS = 4
 
 
-def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     """It has no parts."""
     workers, timeout_ms, pauses = (2, 1000, 1) if plan.quick else (WORKERS, 5000, 2)
     about = f"One of {workers} workers stopped for 3 x {timeout_ms / 1000:g} s, {pauses} times."
@@ -38,7 +38,7 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
         )
         stage.promise_all(disconnects=None)
         state_disconnects(stage, pauses)
-    return [result]
+    yield result
 
 
 def _pause(stage: Stage, index: int, timeout_s: float) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A worker added, a worker removed, under load: about K/N clients move, nobody is disconnected."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chaos.probes import EACH
 from chaos.results import Result
@@ -11,7 +11,7 @@ WORKERS = 4
 _TOLERANCE = 1.3
 
 
-def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     """It has no parts."""
     workers = 2 if plan.quick else WORKERS
     result = Result("resize", f"{workers} workers, one added, one removed.")
@@ -22,7 +22,7 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
         _change(stage, "removed", workers + 1, clients / (workers + 1), lambda: stage.fleet.stop_worker(0, seconds=60))
         stage.finish()
         stage.promise_all()
-    return [result]
+    yield result
 
 
 def _change(stage, text, before, share, change) -> None:  # type: ignore[no-untyped-def]

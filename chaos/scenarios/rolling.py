@@ -1,7 +1,7 @@
 """Every worker restarted in turn, twice; the router; then workers of another version and back: nobody is to notice."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chaos.results import Result
@@ -11,10 +11,11 @@ from chaos.trees import NEWER, previous_commit, with_added_field
 WORKERS = 4
 
 
-def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     """All parts, or those named: plain, router, versions."""
     known = {"plain": _plain, "router": _router, "versions": _versions}
-    return [known[part](plan) for part in parts or known]
+    for part in parts or known:
+        yield known[part](plan)
 
 
 def _router(plan: Plan) -> Result:

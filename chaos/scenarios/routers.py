@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chaos.results import Result
 from chaos.roles import has_ids
@@ -13,7 +13,7 @@ _ROUTERS = 2
 _PERIOD_S, _KILLS, _DOWN_S = 10.0, 6, 3.0
 
 
-def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
+def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     """It has no parts."""
     workers, kills, period, down = (2, 2, 3.0, 1.0) if plan.quick else (WORKERS, _KILLS, _PERIOD_S, _DOWN_S)
     result = Result(
@@ -32,7 +32,7 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> list[Result]:
         stage.finish()
         stage.promise_all(copies=True)
         _state_copies(stage)
-    return [result]
+    yield result
 
 
 def _state_copies(stage: Stage) -> None:
