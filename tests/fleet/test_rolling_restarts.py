@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from shared import places
+from shared.startup.pid_files import hold
 from tests.clients.conversations import Conversation
 from tests.clients.kinds import KINDS, connect
 from tests.fleet.fleet_process import Fleet
@@ -200,6 +202,25 @@ def test_without_supervisord(fleet: Fleet) -> None:
     assert fleet.processes["gateway-1"].wait() == 0
     fleet.wait_ready()
     assert fleet.live_workers() == ["here/0"]
+
+
+def test_worker_without_a_guardian_is_waited_for() -> None:
+    """It leaves by itself; the pid in its file may be anybody's by now, and is not signalled."""
+    fleet = Fleet()
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        path = places.pid_path(fleet.settings, 1)
+        path.parent.mkdir(parents=True)
+        held = hold(path, "taken")
+        path.write_text(f"{bystander.pid}\n")
+        status, said = run(fleet, "drain", "1", "--timeout", "0.5")
+        assert (status, said) == (1, "pushctl: here/1 has not left after 0.5 s\n")
+        os.close(held)
+        assert run(fleet, "drain", "1")[0] == 3
+        assert bystander.poll() is None
+    finally:
+        bystander.communicate(b"\n")
+        fleet.stop()
 
 
 def test_no_fleet() -> None:
