@@ -1,6 +1,7 @@
 """`pushctl drain`, `start` and `restart`: under supervisord as `make run` has it, and without."""
 
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from services.sender import Outcome, Sender
 from shared import places
 from shared.startup.pid_files import hold
 from tests.clients.conversations import Conversation
@@ -101,6 +104,31 @@ def test_restart_disconnects_nobody(foreground: Foreground) -> None:
     assert (report["not_restarted"], report["fault"]) == ([], None)
     assert {name for name, pid in guardians(foreground).items() if pid != after[name]} == {"gateway-1"}
     assert run(foreground, "restart", "7")[0] == 2
+
+
+@pytest.mark.parametrize("foreground", [{"workers": 2, "routers": 2}], indirect=True)
+def test_restart_of_everything_under_load(foreground: Foreground) -> None:
+    endpoints = [places.sender_endpoint(foreground.settings, router) for router in range(2)]
+    with crowd(foreground) as clients, Sender(endpoints, queue_pushes=200) as sender:
+        restart = pushctl(foreground, "restart", "--routers")
+
+        def pushes() -> Iterator[tuple[str, str]]:
+            for turn in itertools.count():
+                if not restart.running:
+                    return
+                turns.append(turn)
+                yield from [(f"roll-{number}", str(turn)) for number in range(len(clients))]
+                time.sleep(0.01)  # a modest load
+
+        turns: list[int] = []
+        outcomes = set(sender.push_many(pushes()))
+        assert restart.wait() == 0, restart.log
+        assert restart.log.splitlines()[-1] == "restarted: here/0, here/1, router-0, router-1"
+        assert outcomes <= {Outcome.SENT, Outcome.BUFFERED}
+        assert len(turns) > 100
+        for client in clients:
+            assert [int(client.read().body) for _ in turns] == turns
+            assert client.ping(30) == 30
 
 
 def test_drained_worker_stays_away_until_it_is_started(foreground: Foreground) -> None:
