@@ -15,6 +15,8 @@ from shared.bus import CLAIM1, UNCLAIM1, Claim, encode_claims
 
 #: A SUB waits no longer than this for routers.
 _WAIT_S = 1.0
+#: So long after a claim has ended, or gone to another worker, a push may still be on its way by it.
+_LINGER_S = 0.3
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +40,7 @@ class Claiming:
         self._to_unclaim: list[Claim] = []
         self._to_bind: dict[Connection, None] = {}
         self._scheduled = False
+        self._lingering = 0
         self._raised: set[Connection] = set()
         self.heard: Callable[[], Iterable[int]] = tuple  # routers
         self.say: Callable[[list[bytes]], None] = lambda frames: None  # to all routers
@@ -65,6 +68,7 @@ class Claiming:
     def _claim(self, claim: Claim) -> None:
         self._claims.mine[claim.token] = claim
         self._claims.foreign.pop(claim.token, None)
+        self._claims.handed.discard(claim.token)
         self._to_claim.append(claim)
         self._clients.counters["clients_claimed"] += 1
         self._schedule()
@@ -77,17 +81,26 @@ class Claiming:
             self._schedule()
 
     def given(self, connection: Connection) -> None:
-        """A claimed client is with another worker, which claims it too unless it owns the token: that one's claim is in
-        force by then, and not touched by this, or there is to be none."""
+        """A claimed client is with another worker: its owner, or one that claims it in turn.
+
+        Then pushes that still come here wait until that one's claim is in force; only then does this one end.
+        """
         claim = claim_of(connection)
         if self._ownership.is_near(self._ownership.owner(claim.token) or ""):
             self.withdraw(claim.token)
         else:
-            self._clients.later(_WAIT_S, lambda: self._withdraw_again(claim))
+            self._claims.handed.add(claim.token)
+            self._clients.later(_LINGER_S, lambda: self._end_handed(claim.token))
 
-    def _withdraw_again(self, claim: Claim) -> None:
-        if self._claims.mine.get(claim.token) == claim and claim.token not in self._clients.table.by_token:
-            self.withdraw(claim.token)
+    def _end_handed(self, token: bytes) -> None:
+        if token in self._claims.handed:
+            self.withdraw_now(token)
+            self.lost(token)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no push can be on its way here by a claim that has ended."""
+        return not self._lingering and not self._claims.handed
 
     def withdraw_now(self, token: bytes) -> None:
         """The same, said before whatever is said next."""
@@ -120,8 +133,14 @@ class Claiming:
             self.say(encode_claims(CLAIM1, claims[start : start + CLAIMS_MAX], self._number))
         for start in range(0, len(unclaims), CLAIMS_MAX):
             self.say(encode_claims(UNCLAIM1, unclaims[start : start + CLAIMS_MAX]))
+        if unclaims:
+            self._lingering += 1
+            self._clients.later(_LINGER_S, self._stop_lingering)
         if binding:
             self._await(self._number, _Asked(set(self.heard()), binding))
+
+    def _stop_lingering(self) -> None:
+        self._lingering -= 1
 
     def _await(self, number: int, asked: _Asked) -> None:
         """Answer the SUBs when the last CLAIM1 of this turn is in force: those before it are then, too."""

@@ -34,6 +34,7 @@ class Claims:
     def __init__(self) -> None:
         self.mine: dict[bytes, Claim] = {}
         self.pending: dict[bytes, Connection] = {}  # claimed, and its SUB not answered yet
+        self.handed: set[bytes] = set()  # of `mine`, those just given to a worker that is about to claim them
         self.foreign: dict[bytes, Claim] = {}  # of tokens owned here
 
     def chunks(self) -> Iterator[list[Claim]]:
@@ -49,6 +50,7 @@ class Claims:
     def forget(self, token: bytes) -> Claim | None:
         """This worker's claim of a token, which ends."""
         self.pending.pop(token, None)
+        self.handed.discard(token)
         return self.mine.pop(token, None)
 
     def learn(self, claim: Claim) -> None:

@@ -192,7 +192,7 @@ class Deliveries:
         """Whether pushes for an absent token find their way here, and its client is about to be here (again)."""
         if token in self.away:
             return ours or token in self.claims.mine
-        return token in self.claims.pending
+        return token in self.claims.pending or token in self.claims.handed
 
     def release(self, connection: Connection) -> list[tuple[HeldPush, int]]:
         """Deliver what waited for a connection that has just been bound; outcomes for LATE1."""
@@ -204,14 +204,14 @@ class Deliveries:
         return [
             (push, outcome)
             for token in self.held.tokens()
-            if token not in self.away and token not in self.claims.pending
+            if token not in self.away and token not in self.claims.pending and token not in self.claims.handed
             for push in self.held.take(token)
         ]
 
     def give_up_stale(self) -> list[tuple[HeldPush, int]]:
         """A new ring: what is held for tokens that are not for this worker any more is STALE."""
-        pending = self.claims.pending
-        tokens = [token for token in self.held.tokens() if not self._ownership.owns(token) and token not in pending]
+        claimed = self.claims.mine
+        tokens = [token for token in self.held.tokens() if not self._ownership.owns(token) and token not in claimed]
         return [(push, STALE) for token in tokens for push in self.held.take(token)]
 
     def stale(self, token: bytes) -> list[tuple[HeldPush, int]]:

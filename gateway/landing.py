@@ -211,7 +211,8 @@ class Landing:
             return
         if self._claims.claimed_by(connection):
             self.claiming.given(connection)
-        if not self._ownership.owns(token) or self._ownership.is_settled(token):
+        elsewhere = not self._ownership.owns(token) or self._ownership.is_settled(token)
+        if elsewhere and token not in self._claims.handed:
             self._lost(token)
 
     def _refused(self, connection: Connection) -> None:
@@ -267,8 +268,9 @@ class Landing:
             self.settled()
 
     def give_up(self) -> None:
-        """This worker ends: nothing that is held can be delivered any more."""
-        self._report([(push, int(Outcome.UNAVAILABLE)) for _, push in self._deliveries.held.take_all()])
+        """This worker ends: what is held is for another, if the routers have one by then."""
+        outcome = STALE if self.out else Outcome.UNAVAILABLE
+        self._report([(push, int(outcome)) for _, push in self._deliveries.held.take_all()])
 
     # --- time
 
@@ -314,8 +316,8 @@ class Landing:
 
     @property
     def empty(self) -> bool:
-        """Whether every client has been given away or has ended."""
-        return not self._clients.table.count and not self.hand_overs.count
+        """Whether every client has been given away or has ended, and no push can be on its way to one."""
+        return not self._clients.table.count and not self.hand_overs.count and self.claiming.idle
 
     def disconnect_all(self, reason: CloseReason) -> None:
         """Tell every client to come back later, each at its own time, and close."""

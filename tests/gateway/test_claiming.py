@@ -307,10 +307,15 @@ def test_a_leaving_worker_gives_claimed_clients_to_another_of_its_host(worker):
     until(lambda: here(other, token))
     until(lambda: claimed(other))
     assert claimed(other) == [claim]
+    until(lambda: not one.landing.hand_overs.count)
+    assert unclaimed(one) == []
+    assert one.push((token, b"w")) == [bus.HELD]  # by its claim, which the routers may know still
+    assert not one.landing.empty
     until(lambda: one.landing.empty)
+    assert one.late() == [(1, 0, STALE)]
     assert other.push((token, b"x")) == [Outcome.SENT]
     assert end.packet().body == b"x"
-    until(lambda: unclaimed(one) == [claim])  # which the other's claim has made void by then
+    assert unclaimed(one) == [claim]  # which the other's claim has made void by then
 
 
 def test_a_leaving_worker_gives_nothing_to_another_host(hosts):
