@@ -9,9 +9,17 @@ from gateway.client_loop import ClientLoop
 from gateway.closing import count_close, log_close
 from gateway.connections import Connection, address_text
 from gateway.facts import decode_facts, unacknowledged_of
-from gateway.ledgers import Entry, Kind
+from gateway.ledgers import Entry, Kind, Mark
 from shared.errors import BusError
 from shared.reasons import CloseReason
+
+
+_REASONS = {
+    Mark.INPUT: "unfinished input",
+    Mark.OUTPUT: "unsent output",
+    Mark.OWED: "awaits an answer",
+    Mark.UNKEPT: "facts too long",
+}
 
 
 @dataclass(slots=True)
@@ -38,8 +46,9 @@ def take_over(clients: ClientLoop) -> Left:
             _close(clients, entry.fd)
         else:
             connection = _restored(entry)
-            if connection is None or entry.marks or entry.fd in busy:
-                _lose(clients, connection or Connection(entry.fd, _peer(entry.fd)))
+            why = _why_lost(entry, connection, busy)
+            if connection is None or why:
+                _lose(clients, connection or Connection(entry.fd, _peer(entry.fd)), why)
                 left.lost += 1
             elif entry.kind == Kind.PASSING:
                 left.passing[entry.peer].append(connection)
@@ -63,9 +72,19 @@ def _restored(entry: Entry) -> Connection | None:
     return connection
 
 
-def _lose(clients: ClientLoop, connection: Connection) -> None:
+def _why_lost(entry: Entry, connection: Connection | None, busy: set[int]) -> str:
+    """Why a client cannot be gone on with; empty: it can."""
+    reasons = [text for mark, text in _REASONS.items() if entry.marks & mark]
+    if entry.fd in busy:
+        reasons.append("being served")
+    if connection is None:
+        reasons.append("no whole facts")
+    return ", ".join(reasons)
+
+
+def _lose(clients: ClientLoop, connection: Connection, why: str) -> None:
     count_close(clients.counters, CloseReason.WORKER_LOST)
-    log_close(connection, CloseReason.WORKER_LOST, "")
+    log_close(connection, CloseReason.WORKER_LOST, why)
     _close(clients, connection.fd)
 
 

@@ -253,89 +253,12 @@ def test_worker_stopped_at_once(start_fleet: StartFleet) -> None:
         assert client.read_disconnect()["reason"] == "shutdown"
 
 
-# --- workers die
-
-
-def test_worker_killed(start_fleet: StartFleet) -> None:
-    """Its clients see the end; UNKNOWN only for what was under way; others notice nothing; then all is as before."""
-    fleet = start_fleet(workers=2, worker_heartbeat_ms=100)
-    with steady_load(fleet) as load:
-        load.pings(0.3)
-        holders = find_workers(fleet, [client.token for client in load.clients])
-        before = len(load.outcomes)
-        fleet.kill_worker(0)
-        fleet.wait_ready(2)
-        load.stop()
-        lost = [client for client, holder in zip(load.clients, holders, strict=True) if holder == "here/0"]
-        kept = [client for client, holder in zip(load.clients, holders, strict=True) if holder == "here/1"]
-        for client in kept:
-            assert {load.outcomes[number] for number in load.sent_to[client.token]} <= set(DELIVERED)
-            client.read_until(len(load.sent_to[client.token]))
-            assert client.pushes == load.sent_to[client.token]
-            assert client.conversation.ping(30) == 30
-        unknown = 0
-        for client in lost:
-            client.read_to_end()
-            numbers = load.sent_to[client.token]
-            outcomes = [load.outcomes[number] for number in numbers]
-            unknown += outcomes.count(UNKNOWN)
-            delivered = [number for number in numbers if load.outcomes[number] in DELIVERED]
-            perhaps = [number for number in numbers if load.outcomes[number] == UNKNOWN]
-            assert outcomes == sorted(outcomes, key=[*DELIVERED, UNKNOWN, UNAVAILABLE, OFFLINE].index)
-            assert client.pushes[: len(delivered)] == delivered
-            assert client.pushes[len(delivered) :] == perhaps[: len(client.pushes) - len(delivered)]
-        assert len(load.outcomes) > before
-        assert unknown <= 2 * len(load.clients), "more than was under way is unknown"
-        for client in lost:
-            expect_back(fleet, client.token)
-
-
 def expect_back(fleet: Fleet, token: str) -> None:
     """A client that lost its connection can connect again and is served."""
     with connect("v2", fleet.address) as client, RawSender(fleet.endpoint) as sender:
         client.subscribe(token)
         assert sender.push(token, b"again") == SENT
         assert client.read_push().body == b"again"
-
-
-def test_killed_while_a_batch_is_with_it(start_fleet: StartFleet) -> None:
-    """A push that a stopped worker has when it is killed is UNKNOWN, and its request is answered."""
-    fleet = start_fleet(workers=2, worker_timeout_ms=60_000)
-    token, other = owned_by(0), owned_by(1)
-    with connect("v2", fleet.address) as client, connect("v2", fleet.address) as bystander:
-        client.subscribe(token)
-        bystander.subscribe(other)
-        with RawSender(fleet.endpoint) as sender:
-            os.kill(fleet.worker_pid(0), signal.SIGSTOP)
-            request = sender.send_push([(token, b"1"), (other, b"2"), (token, b"3")], timeout_ms=60_000)
-            assert bystander.read_push().body == b"2"
-            assert sender.silent_for(0.2)
-            fleet.kill_worker(0)
-            assert sender.done(request)[0] == bytes([UNKNOWN, SENT, UNKNOWN])
-            assert client.wire.read_to_end() == b""
-    fleet.wait_ready(2)
-    expect_back(fleet, token)
-
-
-def test_worker_that_falls_silent_and_comes_back(start_fleet: StartFleet) -> None:
-    """Dropped after its silence, its slots go to the other; when it wakes it joins again, with its clients."""
-    fleet = start_fleet(workers=2, worker_heartbeat_ms=100, worker_timeout_ms=1000)
-    token = owned_by(0)
-    with connect("v2", fleet.address) as client, RawSender(fleet.endpoint) as sender:
-        client.subscribe(token)
-        pid = fleet.worker_pid(0)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            assert sender.push(token, b"under way", timeout_ms=30_000) == UNKNOWN
-            assert fleet.live_workers() == ["here/1"]
-            assert sender.push(token, b"absent", timeout_ms=30_000) in (OFFLINE, UNAVAILABLE)
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        fleet.wait_ready(2)
-        assert client.read_push().body == b"under way"
-        assert sender.push(token, b"here again") == SENT
-        assert client.read_push().body == b"here again"
-        assert client.ping(30) == 30
 
 
 def test_timeout_of_a_request(start_fleet: StartFleet) -> None:
