@@ -13,7 +13,6 @@ from gateway.ledgers import Entry, Kind, Mark
 from shared.errors import BusError
 from shared.reasons import CloseReason
 
-
 _REASONS = {
     Mark.INPUT: "unfinished input",
     Mark.OUTPUT: "unsent output",

@@ -185,6 +185,7 @@ def test_guardian_and_worker_killed(start_fleet: StartFleet) -> None:
         client.subscribe(token)
         assert client.ping(30) == 30
         wait_until_idle(fleet, 1)  # it has let go of a client that landed there
+        os.kill(fleet.worker_pid(0), signal.SIGSTOP)  # it must not notice its guardian's death first
         fleet.processes["gateway-0"].kill()
         assert client.wire.read_to_end() == b""
         assert sender.push(token, b"x", timeout_ms=500) in (UNAVAILABLE, UNKNOWN)
