@@ -1,7 +1,7 @@
 """Claims: tokens whose clients are with a worker that does not own them, and what owners are told of them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from router.members import Worker
@@ -119,8 +119,8 @@ class Claims:
 
     # what owners are told
 
-    def change_ring(self, owners: Sequence[str]) -> None:
-        """Tell new owners of the claims in their slots."""
+    def change_ring(self, owners: Sequence[str], fresh: Container[str]) -> None:
+        """Tell new owners of the claims in their slots; not the `fresh` ones, who are told all."""
         before, self._owners = self._owners, owners
         taken: defaultdict[str, list[Claim]] = defaultdict(list)
         for token, claimed in self.by_token.items():
@@ -128,7 +128,8 @@ class Claims:
             if owners and (not before or before[slot] != owners[slot]) and owners[slot] != claimed.worker:
                 taken[owners[slot]].append(claimed.claim)
         for name, claims in taken.items():
-            self._tell(name, TAKEN1, claims)
+            if name not in fresh:
+                self._tell(name, TAKEN1, claims)
 
     def tell_all(self, worker: Worker) -> None:
         """Tell a worker that has just come of all claims in its slots."""

@@ -107,13 +107,14 @@ class Core:
         parts.pushes.follow_claims()
         if not membership.settle(now) or not membership.changed:
             return
-        if membership.renew(now):
+        renewed, returned = membership.renew(now), membership.take_returned()
+        if renewed:
             self.counters["rings"] += 1
-            parts.claims.change_ring(membership.owners)
+            parts.claims.change_ring(membership.owners, {worker.name for worker, fresh in returned if fresh})
             parts.pushes.change_ring(membership.owners, now)
             parts.fan_outs.change_ring(now)
             parts.calls.change_ring()
-        for worker, fresh in membership.take_returned():
+        for worker, fresh in returned:
             self._workers.welcome(worker, fresh)
 
     def next_deadline(self) -> float:

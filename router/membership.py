@@ -4,6 +4,7 @@ A worker that is not reached for a moment keeps its slots: its successor is ther
 one that stays away, comes, or goes changes the ring. Whether this router or another decides is `router.epochs`.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from router.epochs import Epochs
@@ -253,6 +254,13 @@ class Membership:
         if self._owners[0] != live or first:
             self._owners = (live, owners_of_slots(live))
         return True
+
+    def fence(self, names: Iterable[str], now: float) -> None:
+        """Tell workers the present ring once more: all that was sent to them before is resolved."""
+        for name in sorted(names):
+            worker = self.workers.get(name.encode())
+            if worker is not None:
+                self._tell_ring(worker, now)
 
     def take_returned(self) -> list[tuple[Worker, bool]]:
         """Workers that have said READY1 and been told the ring since; whether it was a new incarnation."""

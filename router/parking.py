@@ -28,10 +28,15 @@ class Returned(NamedTuple):
 
 
 class Parking:
-    """Pushes that came back, and the batches to wait for."""
+    """Pushes that came back, and the batches to wait for.
+
+    A worker that has let a push come back lets all to that token come back until the router's next RING1, its fence:
+    else it might deliver a later one that was under way as well, if it has got the client meanwhile.
+    """
 
     def __init__(self) -> None:
         self._returned: list[Returned] = []
+        self._workers: set[str] = set()  # that let pushes come back
         self._awaited: dict[int, Batch] = {}
         self._purge_at = _PURGE_AFTER
 
@@ -59,9 +64,15 @@ class Parking:
     def add(self, returned: Returned) -> None:
         """A push has come back."""
         self._returned.append(returned)
+        self._workers.add(returned.worker)
         if len(self._returned) >= self._purge_at:
             self._returned = [each for each in self._returned if not each.pending.answered]
             self._purge_at = 2 * len(self._returned) + _PURGE_AFTER
+
+    def take_workers(self) -> set[str]:
+        """Those that have let pushes come back since the last call, and need a fence."""
+        workers, self._workers = self._workers, set()
+        return workers
 
     def take(self) -> Iterator[Returned]:
         """Those that came back and are still wanted, in the order in which they were sent."""

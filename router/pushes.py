@@ -123,6 +123,7 @@ class Pushes:
     def _go_on(self, now: float) -> None:
         """Nothing more can come back: route what did, and then what was parked."""
         parked = self._lanes.unpark()
+        self._membership.fence(self._parking.take_workers(), now)
         for pending, group in groupby(self._parking.take(), key=lambda returned: returned.pending):
             again = []
             for returned in group:
