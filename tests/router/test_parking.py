@@ -359,4 +359,4 @@ class OrderMachine(RuleBasedStateMachine):
 
 
 TestOrderMachine = OrderMachine.TestCase
-TestOrderMachine.settings = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestOrderMachine.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)
