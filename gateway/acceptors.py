@@ -42,6 +42,12 @@ class Acceptor:
         self._listeners.append((listener, proxied, watcher))
         watcher.start(self._clients.guarded, self._accept, listener, proxied)
 
+    def empty(self, listener: socket.socket) -> None:
+        """Accept what is in the queue of one listener now."""
+        for other, proxied, _ in list(self._listeners):
+            if other is listener:
+                self._accept(other, proxied)
+
     def ignore(self, listener: socket.socket) -> None:
         """Accept no more from this one."""
         for entry in [entry for entry in self._listeners if entry[0] is listener]:

@@ -67,6 +67,10 @@ class Bindings:
         """Answer a SUB: the client is bound, or refused. What was held for it follows."""
         if not self.may_bind(connection, pending):
             return False
+        older = self._clients.table.by_token.get(pending.token)
+        if older and rank(older) >= rank(connection):
+            # whoever says SUB later is the newer one, whatever the clocks of the workers where the two landed say
+            self.number(connection, older.binding + 1)
         connection.pending = None
         connection.fan_out_seen = self._fan_outs.latest
         if not self.enter(connection, pending.token):

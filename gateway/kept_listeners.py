@@ -63,8 +63,10 @@ class KeptListeners:
         logger.info("listeners of worker %d given to its successor", index)
 
     def drop(self, index: int) -> None:
-        """Accept no more from those of worker `index`."""
+        """Accept no more from those of worker `index`, after whoever waits there."""
         if index in self._kept:
+            for listener in self._kept[index].listeners:
+                self._acceptor.empty(listener)
             self._forget(index)
 
     def _forget(self, index: int) -> None:

@@ -22,6 +22,7 @@ from gateway.bus_handlers import BusHandlers, Process
 from gateway.bus_keys import load_bus_keys, needs_keys
 from gateway.bus_link import BusLink
 from gateway.client_loop import ClientLoop
+from gateway.connections import Connection, Granted
 from gateway.conversations import Conversations
 from gateway.counters import new_counters
 from gateway.credentials import Verifier, load_keys
@@ -205,9 +206,11 @@ class Worker:
         left = take_over(self._clients)
         for connection in left.served:
             connection.paused = not serve
-            self._clients.adopt_again(connection, self._conversations.deadline(connection))
+            self._clients.adopt_again(connection, self._seconds_left(connection))
             self._landing.taken_over(connection, claimed)
         for index, connections in left.passing.items():
+            for connection in connections:
+                connection.deadline = self._clients.wheel.tick + self._seconds_left(connection)
             self._landing.hand_overs.doubt(worker_name(self._settings, index), connections)
         for index, descriptors in left.listeners.items():
             self._kept.go_on(index, descriptors)
@@ -215,6 +218,12 @@ class Worker:
         self._counters["taken_again"] += len(left.served)
         if left.served or left.lost or passing:
             logger.info("clients taken over: %d, closed: %d, in doubt: %d", len(left.served), left.lost, passing)
+
+    def _seconds_left(self, connection: Connection) -> int:
+        """A client of a predecessor has a whole heartbeat from now on, or time for its first packet."""
+        if connection.granted & Granted.HEARD:
+            return self._conversations.deadline(connection)
+        return self._settings.hello_timeout_s + 1
 
     def _orphaned(self) -> None:
         logger.warning("the guardian of worker %s has died: giving its clients away", self.name)

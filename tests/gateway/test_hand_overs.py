@@ -53,6 +53,8 @@ class Holder:
         self.hand_overs.moved = lambda peer, message: self.moves.append((peer, message))
         self.arrivals, self.returned, self.moves, self.links_lost = [], [], [], []
         self.hand_overs.link_lost = self.links_lost.append
+        self.gone = True  # whoever cannot be called has ended, guardian and all
+        self.hand_overs.doubts.is_gone = lambda worker: self.gone
         self.listener = PeerListener(Path(self.path), self.hand_overs.receive, self.hand_overs.lost)
         self.refuses = lambda connection: False
         self.breaks = lambda connection: False
