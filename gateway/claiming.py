@@ -61,8 +61,9 @@ class Claiming:
         self._claim(claim)
 
     def keep(self, connection: Connection) -> None:
-        """Claim a bound client, unless it is claimed already."""
-        if not self._claims.claimed_by(connection):
+        """Claim a bound client, unless it is claimed, or about to be replaced by one that asks for its token."""
+        coming = self._claims.pending.get(token_of(connection))
+        if (coming is None or coming is connection) and not self._claims.claimed_by(connection):
             self._claim(claim_of(connection))
 
     def _claim(self, claim: Claim) -> None:
@@ -162,10 +163,14 @@ class Claiming:
         asked = self._asked.pop(number, None)
         for connection in asked.connections if asked else ():
             token = token_of(connection)
-            if self._claims.pending.get(token) is connection and self._claims.claimed_by(connection):
-                del self._claims.pending[token]
-                self._raised.discard(connection)
-                self._clients.guarded(self.bind, connection)
+            if self._claims.pending.get(token) is not connection:
+                continue
+            if not self._claims.claimed_by(connection):
+                self.ask(connection)
+                continue
+            del self._claims.pending[token]
+            self._raised.discard(connection)
+            self._clients.guarded(self.bind, connection)
 
     def repeat(self, say: Callable[[list[bytes]], object]) -> None:
         """Tell all claims to a router that may not know them."""

@@ -38,24 +38,27 @@ class KeptListeners:
     def keep(self, worker: str, descriptors: Sequence[int]) -> bool:
         """Accept from a worker's listeners from now on; False if these are not the two."""
         index = index_of(worker)
-        if len(descriptors) != len(_PROXIED):
-            for descriptor in descriptors:
-                os.close(descriptor)
-            return False
         for descriptor in descriptors:
             self._ledger.keep_listener(descriptor, index)
-        self.go_on(index, descriptors)
+        if not self.go_on(index, descriptors):
+            return False
         logger.info("accepting for worker %s, which has left", worker)
         return True
 
-    def go_on(self, index: int, descriptors: Sequence[int]) -> None:
-        """The same, for those that a predecessor of this process kept."""
+    def go_on(self, index: int, descriptors: Sequence[int]) -> bool:
+        """The same, for those that a predecessor of this process kept. It may have died before it had both."""
+        if len(descriptors) != len(_PROXIED):
+            for descriptor in descriptors:
+                self._ledger.leave(descriptor)
+                os.close(descriptor)
+            return False
         self.drop(index)
         listeners = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         for listener, proxied in zip(listeners, _PROXIED, strict=True):
             listener.setblocking(False)
             self._acceptor.listen(listener, proxied)
         self._kept[index] = _Kept(self._path_of(index), listeners, lambda: self._given(index))
+        return True
 
     def _given(self, index: int) -> None:
         """The successor has them."""
