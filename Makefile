@@ -4,6 +4,7 @@
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
 # make chaos-100k   the same with 100,000 clients
+# make simulate   a thousand simulated fleets; others: make simulate SEEDS=1001..5000
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
@@ -12,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The build backend comes from constraints.txt too, so nothing is fetched for the build alone.
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 
-.PHONY: run test lint bench chaos chaos-100k conformance loadtest docs clean lock
+.PHONY: run test lint bench chaos chaos-100k simulate conformance loadtest docs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -33,6 +34,9 @@ chaos: $(VENV)/installed-test
 
 chaos-100k: $(VENV)/installed-test
 	@$(BIN)/python -m chaos hundred-thousand $(ARGUMENTS)
+
+simulate: $(VENV)/installed-test
+	@$(BIN)/python -m simulator --seeds $(or $(SEEDS),1..1000) --jobs 2 $(ARGUMENTS)
 
 conformance: $(VENV)/installed-test
 	@CONFORMANCE_FULL=1 $(BIN)/python -m pytest tests/conformance

@@ -1,8 +1,8 @@
 """The command line: run seeds, and say what broke.
 
-    python -m simulator --seeds 1..1000 --jobs 2
-    python -m simulator --seeds 17 --trace
-    python -m simulator --seeds 1..200 --bug late-holder-mark
+python -m simulator --seeds 1..1000 --jobs 2
+python -m simulator --seeds 17 --trace
+python -m simulator --seeds 1..200 --bug late-holder-mark
 """
 
 import json
@@ -46,7 +46,8 @@ def _results(seeds: range, jobs: int, bug: str | None, trace: bool) -> Iterator[
 
 
 def _shown(results: Iterable[Result], total: int, quiet: bool) -> Iterable[Result]:
-    return tqdm(results, total=total, unit="seed", disable=quiet or total == 1)
+    shown: Iterable[Result] = tqdm(results, total=total, unit="seed", disable=quiet or total == 1)
+    return shown
 
 
 @click.command(help="Run whole fleets on a virtual clock, with faults drawn from seeds, and check every promise.")

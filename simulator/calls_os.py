@@ -26,7 +26,7 @@ class Constants:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._real, name)
-        if name in self._pure or isinstance(value, (int, str)) or isinstance(value, type(BaseException)):
+        if name in self._pure or isinstance(value, int | str | type(BaseException)):
             return value
         raise AttributeError(f"{self._real.__name__}.{name} is not simulated")
 
@@ -228,5 +228,3 @@ class Resource(Constants):
     def getrlimit(self, which: int) -> tuple[int, int]:
         most = caller().descriptors.most
         return (most, most)
-
-

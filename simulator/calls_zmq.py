@@ -120,7 +120,8 @@ class DealerSocket:
         if flags & zmq.SNDMORE:
             return
         frames, self._outgoing = self._outgoing, []
-        assert self._dealer is not None and len(self._dealer.links) == 1, "one link for each DEALER"
+        assert self._dealer is not None
+        assert len(self._dealer.links) == 1, "one link for each DEALER"
         if not self._dealer.links[0].to_router(frames):
             raise zmq.Again
 

@@ -3,32 +3,37 @@
 from shared.outcomes import Outcome
 from simulator.clients import Client
 from simulator.fleets import Fleet
+from simulator.routers import Router
 
 
 def check_quiet(fleet: Fleet) -> None:
     """No push is stuck, nobody waits for anything, every client is bound, and nothing is kept for nobody."""
-    promises, broken = fleet.promises, fleet.world.broken
     for sender in fleet.senders:
         for sent in list(sender.open.values())[:1]:
-            broken("every push has an outcome", f"{sent.payload.partition(b'|')[2]!r} has none")
+            fleet.world.broken("every push has an outcome", f"{sent.payload.partition(b'|')[2]!r} has none")
     for router in fleet.routers:
-        if router.core.unanswered:
-            broken("no push is stuck", f"{router.name} owes {router.core.unanswered} answers")
-        for worker in router.core.parts.membership.workers.values():
-            if worker.in_flight or worker.held:
-                broken("no push is stuck", f"{router.name} waits for {worker.name}: {worker.in_flight} {worker.held}")
+        _check_router(fleet, router)
     for seat in fleet.seats:
         if seat.guarded and seat.worker is not None:
             _check_worker(fleet, seat.name, seat.worker)
         elif seat.guarded:
-            broken("no worker is stuck", f"{seat.name} does not run")
+            fleet.world.broken("no worker is stuck", f"{seat.name} does not run")
     for client in fleet.clients:
         present = client.present
         if client.wants and (present is None or present.bound_at is None):
-            broken("every client is served", f"{client.token.decode()} is not bound: {present}")
-    for payload, (outcome, _) in promises.outcomes.items():
-        if outcome is Outcome.BUFFERED and payload not in promises.delivered:
+            fleet.world.broken("every client is served", f"{client.token.decode()} is not bound: {present}")
+    for payload, (outcome, _) in fleet.promises.outcomes.items():
+        if outcome is Outcome.BUFFERED and payload not in fleet.promises.delivered:
             _check_buffered(fleet, payload)
+
+
+def _check_router(fleet: Fleet, router: Router) -> None:
+    broken = fleet.world.broken
+    if router.core.unanswered:
+        broken("no push is stuck", f"{router.name} owes {router.core.unanswered} answers")
+    for worker in router.core.parts.membership.workers.values():
+        if worker.in_flight or worker.held:
+            broken("no push is stuck", f"{router.name} waits for {worker.name}: {worker.in_flight} {worker.held}")
 
 
 def _check_worker(fleet: Fleet, name: str, worker: object) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
+from simulator.bus import Link
 from simulator.fleets import Fleet
 from simulator.routers import Router
 from simulator.unix_sockets import UnixSocket
@@ -27,6 +28,7 @@ class Faults:
             "pause": self._pause,
             "drain": self._drain,
             "restart": self._restart,
+            "slow_restart": self._slow_restart,
             "add": self._add,
             "remove": self._remove,
             "slow_link": self._slow_link,
@@ -49,6 +51,14 @@ class Faults:
     def _inject(self, kind: str) -> None:
         if self._kinds[kind]():
             self.counts[kind] += 1
+            self._push_meanwhile()
+
+    def _push_meanwhile(self) -> None:
+        """What comes while something goes wrong shows most."""
+        fleet, chance = self._fleet, self._chance
+        for _ in range(20):
+            sender, client = chance.choice(fleet.senders), chance.choice(fleet.clients)
+            self._world.after(chance.expovariate(20.0), fleet.push, sender, client.token, chance)
 
     # --- workers
 
@@ -107,6 +117,16 @@ class Faults:
         pause = self._chance.uniform(0.2, 1.0)
         return self._leave(lambda seat: self._world.after(pause, self._open_again, seat))
 
+    def _slow_restart(self) -> bool:
+        """The same, while messages of a router to it take their time."""
+        if not self._restart():
+            return False
+        for router in self._routers():
+            for seat in self._fleet.seats:
+                for link in router.links_of(seat.name) if seat.told and self._chance.random() < 0.5 else ():
+                    self._slow_down(link)
+        return True
+
     def _drain(self) -> bool:
         pause = self._chance.uniform(2, 5)
         return self._leave(lambda seat: self._world.after(pause, self._open_again, seat))
@@ -144,10 +164,12 @@ class Faults:
         links = [link for router in self._routers() for link in router.links_of(seat.name)]
         if not links:
             return False
-        link = self._chance.choice(links)
+        self._slow_down(self._chance.choice(links))
+        return True
+
+    def _slow_down(self, link: Link) -> None:
         link.slow = self._chance.choice([0.02, 0.1, 0.4])
         self._world.after(self._chance.uniform(0.3, 2), setattr, link, "slow", 0.0)
-        return True
 
     def _break_link(self) -> bool:
         seat = self._some()

@@ -6,6 +6,7 @@ from services.sender.policies import Policy
 from shared.settings import Settings
 from simulator.bus import Exchange
 from simulator.clients import Client, Kind
+from simulator.ends import Ends
 from simulator.hosts import Host
 from simulator.networks import Network
 from simulator.promises import Promises
@@ -29,7 +30,8 @@ class Fleet:
         world.exchange = self.exchange = Exchange(world, self.network)
         self.promises = Promises(world, shape.strict)
         self.exchange.observers.append(self.promises.on_bus)
-        world.closing = self.promises.closing
+        self.ends = Ends(self.promises)
+        world.closing = self.ends.closing
         self.hosts = [Host(name) for name in ("a", "b", "c")[: shape.hosts]]
         self.settings = [self._settings(host) for host in self.hosts]
         self.routers = [self._router(position) for position in range(shape.routers)]
@@ -77,7 +79,7 @@ class Fleet:
 
     def add_seat(self, at: int, index: int, host: Host) -> Seat:
         seat = Seat(self.world, host, index, self.settings[at])
-        seat.crashed = lambda seat: self.promises.crashed(seat)
+        seat.crashed = self.ends.crashed
         self.seats.append(seat)
         return seat
 
@@ -86,7 +88,7 @@ class Fleet:
         kind = Kind(chance.random() < 0.2, chance.random() < 0.2, chance.random() < 0.15, chance.random() < 0.3)
         client = Client(self.world, f"t{number}".encode(), chance.choice(self.hosts), kind, self.promises)
         self.promises.clients[client.token] = client
-        client.judge = self.promises.ended
+        client.judge = self.ends.ended
         return client
 
     def _sender(self, number: int) -> Sender:
@@ -101,6 +103,8 @@ class Fleet:
             answer_grace_s=1.0,
         )
         endpoints = [_SENDERS.format(position) for position in range(self.shape.routers)]
+        first = self.chance.randrange(len(endpoints))
+        endpoints = endpoints[first:] + endpoints[:first]  # so that every router has pushes to carry
         host = self.chance.choice(self.hosts).name
         sender = Sender(self.world, self.exchange, f"s{number}", host, endpoints, policy, timeout_ms=4000)
         sender.done, sender.asked = self.promises.done, self.promises.asked

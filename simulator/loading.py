@@ -8,7 +8,7 @@ imports is, by name: a stand-in of this package; another module of those two, lo
 import builtins
 import importlib.util
 import random
-from collections.abc import Iterable, Iterator, MutableSet
+from collections.abc import Iterable
 from functools import lru_cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,62 +20,11 @@ from simulator.calls_socket import Sockets
 from simulator.calls_zmq import Zmq
 from simulator.hubs import Gevent
 from simulator.logs import Logging
+from simulator.ordered_sets import FrozenInOrder, InOrder, in_order
 from simulator.worlds import caller, present
 
 _LOADED: dict[str, ModuleType] = {}
 _OURS = ("gateway", "router")
-
-
-class InOrder(MutableSet[Any]):
-    """`set` with an order that does not depend on where things lie in memory."""
-
-    def __init__(self, items: Iterable[Any] = ()) -> None:
-        self._items = dict.fromkeys(items)
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._items
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, value: Any) -> None:
-        self._items[value] = None
-
-    def discard(self, value: Any) -> None:
-        self._items.pop(value, None)
-
-    def update(self, items: Iterable[Any]) -> None:
-        self._items.update(dict.fromkeys(items))
-
-    def difference_update(self, items: Iterable[Any]) -> None:
-        for item in list(items):
-            self.discard(item)
-
-    def union(self, items: Iterable[Any]) -> "InOrder":
-        return InOrder([*self._items, *items])
-
-    def difference(self, items: Iterable[Any]) -> "InOrder":
-        gone = frozenset(items)
-        return InOrder(item for item in self._items if item not in gone)
-
-    def intersection(self, items: Iterable[Any]) -> "InOrder":
-        other = frozenset(items)
-        return InOrder(item for item in self._items if item in other)
-
-    def issubset(self, items: Iterable[Any]) -> bool:
-        return set(self._items) <= set(items)
-
-    def issuperset(self, items: Iterable[Any]) -> bool:
-        return set(self._items) >= set(items)
-
-    def copy(self) -> "InOrder":
-        return InOrder(self._items)
-
-    def __class_getitem__(cls, item: Any) -> type:
-        return cls
 
 
 class _Chance(random.Random):
@@ -133,18 +82,17 @@ def load(name: str) -> Any:
     if name in _LOADED:
         return _LOADED[name]
     spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.loader is not None, name
+    assert spec is not None, name
+    assert spec.loader is not None, name
     module = importlib.util.module_from_spec(spec)
     module.__dict__["__builtins__"] = _BUILTINS
     _LOADED[name] = module
-    code = spec.loader.get_code(name)  # type: ignore[attr-defined]
-    exec(code, module.__dict__)
+    source = spec.loader.get_source(name)  # type: ignore[attr-defined]
+    exec(in_order(source, spec.origin or name), module.__dict__)
     adapt = _ADAPTED.get(name)
     if adapt is not None:
         adapt(module)
     return module
-
-
 
 
 def loaded() -> list[ModuleType]:
@@ -219,6 +167,9 @@ def _deadly(method: Any) -> Any:
 #: What is changed in a module so that the simulator sees what happens.
 _ADAPTED = {
     "gateway.peers": _note_hand_overs,
-    "gateway.worker": _note_worker, "gateway.closing": _note_closes, "gateway.ledgers": _note_ledger}
+    "gateway.worker": _note_worker,
+    "gateway.closing": _note_closes,
+    "gateway.ledgers": _note_ledger,
+}
 
-_BUILTINS = {**vars(builtins), "__import__": _import, "set": InOrder}
+_BUILTINS = {**vars(builtins), "__import__": _import, "set": InOrder, "frozenset": FrozenInOrder}

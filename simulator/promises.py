@@ -7,7 +7,7 @@ happens; what must be true when all is quiet, in `simulator.endings`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared import bus
 from shared.errors import RemoteError
@@ -29,11 +29,10 @@ NOT_DELIVERED = frozenset(
     {Outcome.OFFLINE, Outcome.OVERLOADED, Outcome.TOO_LARGE, Outcome.UNAVAILABLE, Outcome.REFUSED, Outcome.EXPIRED}
 )
 
-#: A worker that leaves waits so long for others to take its clients (`drain_timeout_s`, and some more).
-_DRAIN_S = 10.0
-
 #: Shown in a full trace.
-_SHOWN = frozenset({bus.READY1, bus.BYE1, bus.NEWS1, bus.RING1, bus.CLAIM1, bus.UNCLAIM1, bus.CLAIMED1, bus.TAKEN1, bus.FREED1})
+_SHOWN = frozenset(
+    {bus.READY1, bus.BYE1, bus.NEWS1, bus.RING1, bus.CLAIM1, bus.UNCLAIM1, bus.CLAIMED1, bus.TAKEN1, bus.FREED1}
+)
 
 
 class Promises:
@@ -55,9 +54,6 @@ class Promises:
         self._arrived: Counter[bytes] = Counter()
         self._stale: Counter[bytes] = Counter()
         self._batches: dict[tuple[str, int], list[bytes]] = {}
-        self._reasons: dict[int, str] = {}
-        self._at_crash: dict[int, tuple[int, bool]] = {}  # stream -> (which crash, whether it was idle)
-        self._idle_lost: Counter[int] = Counter()
 
     # --- one holder
 
@@ -195,63 +191,21 @@ class Promises:
         elif self.strict and throughout and outcome not in (Outcome.SENT, Outcome.BUFFERED) and not client.kind.slow:
             self.world.broken("deploys are invisible", f"{payload!r} is {outcome.name}; {throughout[0]} was there")
 
-    # --- connections
-
-    def closing(self, process: Process, connection: Any, reason: str) -> None:
-        """A worker ends a connection for this reason."""
-        stream = process.descriptors.get(connection.fd)
-        if isinstance(stream, Stream):
-            self._reasons.setdefault(stream.number, reason)
-
-    def reason_of(self, connection: Connection) -> str:
-        return self._reasons.get(connection.number, "")
+    # --- faults
 
     def doubt(self) -> None:
         """From now on, for pushes under way, nobody may know."""
         self.doubt_at = self.world.now
 
-    def crashed(self, seat: Seat) -> None:
-        """A worker has died: which of its clients' connections were idle?"""
+    def crashed(self) -> None:
+        """A worker has died."""
         self.crash_at = self.world.now
-        self.doubt()
-        streams = {file.number for _, file in seat.descriptors.items() if isinstance(file, Stream)}
         self.counts["crashes"] += 1
-        for client in self.clients.values():
-            for connection in client.connections:
-                if connection.number in streams:
-                    self._at_crash[connection.number] = (self.counts["crashes"], connection.is_idle())
+        self.doubt()
 
     def _was_cut_off(self, since: float) -> bool:
         """Whether a host was cut off meanwhile: then nobody can know of its clients."""
         return self.cut_at >= 0 and (self.cut_at >= self.healed_at or self.healed_at + 5 >= since)
-
-    def ended(self, connection: Connection) -> None:
-        """The gateway has ended a connection: for a good reason?"""
-        reason = self.reason_of(connection)
-        self.counts[f"closed {reason or 'without a reason'}"] += 1
-        why = self._wrong_end(connection, reason)
-        if why:
-            self.world.broken("connections stay", f"{connection} ended ({reason or 'no reason'}): {why}")
-
-    def _wrong_end(self, connection: Connection, reason: str) -> str:
-        client = connection.client
-        if reason == "replaced":
-            return "" if client.connections[-1] is not connection else "there is no newer one"
-        if reason == "worker_lost":
-            crash, idle = self._at_crash.get(connection.number, (0, True))
-            if not crash:
-                return "" if connection.bound_at is None and self.crash_at > 0 else "no worker has died"
-            self._idle_lost[crash] += idle
-            return "it was idle, and not the first one" if self._idle_lost[crash] > 1 else ""
-        if reason == "slow_consumer":
-            return "" if client.kind.slow else "the client reads"
-        if reason == "shutdown" and self.doubt_at > self.world.now - _DRAIN_S:
-            return ""
-        if reason in ("unavailable", "hello_timeout") and self.doubt_at > 0:
-            return ""
-        if connection.bound_at is None and self.doubt_at > 0:
-            return ""
-        return "nothing explains it"
 
 
 def _bound_since(connection: Connection, when: float) -> bool:

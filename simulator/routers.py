@@ -1,10 +1,11 @@
 """Simulated routers: the real core (`router.core`) with a shell that does what `router.shell` does, in its order."""
 
-import inspect
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from shared.settings import Settings
 from simulator.bus import Exchange, Frames, Link, RouterSocket
 from simulator.calls_os import unix_ms
 from simulator.files import Descriptors
@@ -12,7 +13,6 @@ from simulator.hosts import Host
 from simulator.loading import load
 from simulator.processes import Process
 from simulator.worlds import World
-from shared.settings import Settings
 
 #: Names a worker's process, to be killed: (name, pid, started).
 Kill = Callable[[str, int, int], None]
@@ -22,7 +22,13 @@ class Router:
     """One router: process, core and two sockets. It can be killed, stopped and started again."""
 
     def __init__(
-        self, world: World, exchange: Exchange, host: Host, position: int, settings: Settings, endpoints: tuple[str, str]
+        self,
+        world: World,
+        exchange: Exchange,
+        host: Host,
+        position: int,
+        settings: Settings,
+        endpoints: tuple[str, str],
     ) -> None:
         self.world, self.exchange, self.host, self.position, self.settings = world, exchange, host, position, settings
         self.name = f"router-{position}"
@@ -47,13 +53,15 @@ class Router:
             RouterSocket(self.exchange, self._sender_endpoint, self.host.name, self.name),
         )
         for socket, inbox in zip(self._sockets, self._inboxes, strict=True):
-            socket.receive = lambda identity, frames, inbox=inbox: self._arrived(inbox, identity, frames)
-        core = load("router.core").Core
-        arguments = [self.settings, unix_ms() - self.clock_back_ms, world.now, world.entropy.randbytes]
-        more = {"position": self.position} if "position" in inspect.signature(core).parameters else {}
-        process.run(lambda: setattr(self, "core", core(*arguments, **more)))
+            socket.receive = partial(self._arrived, inbox)
+        process.run(self._build)
         world.note(self.name, "started")
         self._set_alarm()
+
+    def _build(self) -> None:
+        started_ms = unix_ms() - self.clock_back_ms
+        entropy = self.world.entropy.randbytes
+        self.core = load("router.core").Core(self.settings, started_ms, self.world.now, entropy, self.position)
 
     @property
     def alive(self) -> bool:

@@ -25,7 +25,14 @@ class Sender:
     """One sender process; nothing happens to it, all the more to those that it talks to."""
 
     def __init__(
-        self, world: World, exchange: Exchange, name: str, host: str, endpoints: list[str], policy: Policy, timeout_ms: int
+        self,
+        world: World,
+        exchange: Exchange,
+        name: str,
+        host: str,
+        endpoints: list[str],
+        policy: Policy,
+        timeout_ms: int,
     ) -> None:
         self.world, self._exchange, self.name, self.host = world, exchange, name, host
         self.policy = policy

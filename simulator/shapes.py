@@ -4,12 +4,22 @@ import random
 from typing import NamedTuple
 
 #: What happens to every fleet.
-_DEPLOYS = ("drain", "restart", "add", "remove")
+_DEPLOYS = ("drain", "restart", "slow_restart", "add", "remove")
 #: Faults that cost nobody anything: no push without delivery, no connection.
 DEPLOYS = (*_DEPLOYS, "slow_link", "slow_link", "slow_hand_over")
-CRASHES = ("crash", "crash_in_move", "crash_in_move", "pause", "slow_link", "slow_hand_over", "kill_router", "pause_router", *_DEPLOYS)
+CRASHES = (
+    "crash",
+    "crash_in_move",
+    "crash_in_move",
+    "pause",
+    "slow_link",
+    "slow_hand_over",
+    "kill_router",
+    "pause_router",
+    *_DEPLOYS,
+)
 LINKS = ("slow_link", "pause_router", "break_link", "break_hand_over", "restart", "pause", *_DEPLOYS)
-ROUTERS = ("kill_router", "pause_router", "slow_link", "break_link", "crash", "restart", "drain")
+ROUTERS = ("kill_router", "pause_router", "slow_link", "break_link", "crash", "slow_restart", "drain")
 HOSTS = ("cut", "crash", "restart", "drain", "slow_link", "kill_router", "pause")
 
 
@@ -26,7 +36,9 @@ class Shape(NamedTuple):
     strict: bool  # only deploys: nobody may notice
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.hosts} hosts of {self.workers} workers, {self.routers} routers, {self.clients} clients"
+        return (
+            f"{self.name}: {self.hosts} hosts of {self.workers} workers, {self.routers} routers, {self.clients} clients"
+        )
 
 
 def shape_of(chance: random.Random) -> Shape:

@@ -34,7 +34,12 @@ class Summary:
             "faults": dict(sorted(self.faults.items())),
             "counts": dict(sorted(self.counts.items())),
             "violations": [
-                {"seed": result.seed, "promise": violation.promise, "at": violation.at - BEGINS_AT, "what": violation.what}
+                {
+                    "seed": result.seed,
+                    "promise": violation.promise,
+                    "at": violation.at - BEGINS_AT,
+                    "what": violation.what,
+                }
                 for result in self.failed
                 for violation in result.violations
             ],
@@ -52,7 +57,9 @@ class Summary:
     def failure(result: Result, bug: str | None, events: int) -> str:
         """What broke in one seed, the last events, and how to see all of it again."""
         violation = result.violations[0]
-        lines = [f"seed {result.seed} ({result.shape}) breaks '{violation.promise}' at {violation.at - BEGINS_AT:.4f} s:"]
+        lines = [
+            f"seed {result.seed} ({result.shape}) breaks '{violation.promise}' at {violation.at - BEGINS_AT:.4f} s:"
+        ]
         lines.append(f"  {violation.what}")
         lines += [f"    {event}" for event in result.events[-events:] if events]
         option = f" --bug {bug}" if bug else ""

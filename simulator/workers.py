@@ -205,4 +205,3 @@ class Seat:
         self.world.note(self.name, "guardian killed")
         if not self.process.alive:
             self._close()
-

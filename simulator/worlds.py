@@ -59,19 +59,19 @@ class World:
         self.exchange: Any = None  # simulator.bus.Exchange
         #: Hears why a process ends a connection.
         self.closing: Callable[[Process, Any, str], None] = lambda process, connection, reason: None
-        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._events: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._serial = 0
 
     def chance(self, purpose: str) -> random.Random:
         """A source of its own for each purpose, so that a change in one does not shift the others."""
         return random.Random(f"{self.seed} {purpose}")
 
-    def at(self, when: float, callback: Callable[..., None], *arguments: Any) -> None:
+    def at(self, when: float, callback: Callable[..., object], *arguments: Any) -> None:
         """Call at that time; what is due at the same time comes in the order it was asked for."""
         self._serial += 1
         heappush(self._events, (max(when, self.now), self._serial, callback, arguments))
 
-    def after(self, seconds: float, callback: Callable[..., None], *arguments: Any) -> None:
+    def after(self, seconds: float, callback: Callable[..., object], *arguments: Any) -> None:
         self.at(self.now + seconds, callback, *arguments)
 
     def run_until(self, when: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("shared", "gateway", "router", "services")
 #: What is built around the product, and no part of it.
-AROUND = ("tests", "benchmarks", "chaos", "loadtest")
+AROUND = ("tests", "benchmarks", "chaos", "loadtest", "simulator")
 STANDARD = frozenset(sys.stdlib_module_names)
 
 #: What a package may import of the project, besides itself.
