@@ -61,7 +61,7 @@ class Watch:
         names = ("curve_serverkey", "curve_publickey", "curve_secretkey")
         self._keys: dict[str, Any] = dict(zip(names, keys, strict=True)) if keys else {}
         self._last: dict[str, dict[str, int]] = {}  # by worker
-        self._earlier: Counter[str] = Counter()  # of workers that began anew at zero
+        self._total: Counter[str] = Counter()
         self._routers: dict[tuple[str, float], dict[str, int]] = {}
         self.now: dict[str, Any] = {}  # the last STAT1
         self.changed: list[tuple[float, str, int]] = []  # (when, counter, new total) of the counters followed
@@ -81,10 +81,7 @@ class Watch:
 
     def counters(self) -> Counter[str]:
         """The sums so far."""
-        total = Counter(self._earlier)
-        for counters in list(self._last.values()):
-            total.update(counters)
-        return total
+        return Counter(self._total)
 
     def router_counters(self) -> Counter[str]:
         """The routers' sums so far."""
@@ -115,9 +112,9 @@ class Watch:
             counters, last = worker["counters"], self._last.get(name, {})
             if not counters:
                 continue
-            # A worker takes a dead predecessor's counters over, but not those of one that has left.
-            if any(value < last.get(counter, 0) for counter, value in counters.items()):
-                self._earlier.update(last)
+            # A worker goes on with a dead predecessor's counters as of some time before its death, and begins at zero
+            # after one that has left. Growth alone is added up, which at worst leaves out its first moments.
+            self._total.update({key: max(0, value - last.get(key, 0)) for key, value in counters.items()})
             self._last[name] = counters
         total = self.counters()
         for counter in self._followed:

@@ -43,6 +43,7 @@ class Load:
         *,
         is_offline: Callable[[int], None],
         as_shipped: bool = False,
+        timeout_ms: int = 5000,
         curve: CurveKeys | None = None,
     ) -> None:
         self.pushes: list[Pushed] = []
@@ -54,7 +55,7 @@ class Load:
         self._settings: dict[str, Any] = {"queue_pushes": 200_000, "queue_bytes": 1 << 30}
         if not as_shipped:
             self._settings |= {"ordered": False, "retries": 0}
-        self._curve, self._is_offline = curve, is_offline
+        self._curve, self._is_offline, self._timeout_ms = curve, is_offline, timeout_ms
         self._endpoints = endpoints
         self._senders: list[Sender] = []
         self._stopping = threading.Event()
@@ -139,7 +140,8 @@ class Load:
             size = _SLOW_BYTES if self._behind[client] else _FILLING_BYTES
         record = Pushed(sender, client, time.monotonic_ns())
         self.pushes.append(record)
-        push = self._senders[sender].push_nowait(token_of(client), (b"%08x." % number).ljust(size, b"x"))
+        payload = (b"%08x." % number).ljust(size, b"x")
+        push = self._senders[sender].push_nowait(token_of(client), payload, timeout_ms=self._timeout_ms)
         push.add_done_callback(lambda push: self._answered(record, push))
         return push
 

@@ -53,7 +53,7 @@ FleetFault = (TimeoutError, RuntimeError, AssertionError, ConnectionError)
 class Stage:
     """A ready fleet with all clients bound, slow ones behind, load and busy clients going. Ends with its `with` block.
 
-    `settings` are the fleet's, `tree` its code; `as_shipped` is the Load's.
+    `settings` are the fleet's, `tree` its code; `as_shipped` and `timeout_ms` are the Load's.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Stage:
         *,
         tree: Path | None = None,
         as_shipped: bool = False,
+        timeout_ms: int = 5000,
         **settings: Any,
     ) -> None:
         self.plan, self.result = plan, result
@@ -77,6 +78,7 @@ class Stage:
             plan.seed,
             is_offline=self.crowd.hurry,
             as_shipped=as_shipped,
+            timeout_ms=timeout_ms,
             curve=curve,
         )
         self.watch = Watch(endpoints, curve)

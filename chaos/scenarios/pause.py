@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from chaos.results import Result
 from chaos.scenarios.kills import state_disconnects
@@ -21,9 +22,9 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     workers, timeout_ms, pauses = (2, 1000, 1) if plan.quick else (WORKERS, 5000, 2)
     about = f"One of {workers} workers stopped for 3 x {timeout_ms / 1000:g} s, {pauses} times."
     result = Result("pause", about)
-    with Stage(
-        plan, result, workers=workers, worker_timeout_ms=timeout_ms, worker_heartbeat_ms=timeout_ms // 5
-    ) as stage:
+    settings: dict[str, Any] = {"worker_timeout_ms": timeout_ms, "worker_heartbeat_ms": timeout_ms // 5}
+    # The pushes wait for as long as the worker is away: those that it had not got are delivered.
+    with Stage(plan, result, workers=workers, timeout_ms=4 * timeout_ms, **settings) as stage:
         gaps: list[tuple[int, int]] = []
         for index in range(pauses):
             stage.phase(f"worker {index} is stopped")
