@@ -18,15 +18,29 @@ KINDS = [
     bus.PUSHES1,
     bus.RING1,
     bus.WHO1,
+    bus.NEWS1,
+    bus.CLAIM1,
+    bus.UNCLAIM1,
 ]
 FIELDS = ["worker", "incarnation", "hand_over", "pid", "leaving", "gone", "epoch", "connections", "counters", "answers"]
+FIELDS += ["live", "claims", "routers", "started", "ring", "fan_out"]
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-bodies = st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=5).map(lambda body: ujson.dumps(body).encode())
+epochs = st.tuples(st.integers(-1, 1_700_000_000_001), st.integers(0, 3)).map(list)
+names = st.sampled_from(["h/0", "h/1", "h/7", "\ud800", ""])
+claims = st.lists(st.tuples(st.text(max_size=3), st.integers(-1, 9), names).map(list), max_size=3)
+rings = st.fixed_dictionaries({key: st.dictionaries(names, names, max_size=3) for key in ("live", "leaving")})
+likely = st.builds(
+    lambda ring, epoch, claims: {**ring, "epoch": epoch, "claims": claims, "ring": {**ring, "epoch": epoch}},
+    rings, epochs, claims | st.integers(0, 3),
+)  # fmt: skip
+said = st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=5)
+whole = st.builds(lambda body: {"worker": "h/0", "incarnation": "a", "hand_over": "x", **body}, likely)
+bodies = (said | likely | whole).map(lambda body: ujson.dumps(body).encode())
 numbers = st.integers(0, 3).map(lambda number: ((1_700_000_000_000 << 20) + number).to_bytes(8, "big"))
 messages = st.tuples(st.sampled_from(KINDS), st.lists(numbers | bodies | st.binary(max_size=20), max_size=3))
 
