@@ -63,6 +63,7 @@ class BusHandlers:
         self._waiting_calls: list[tuple[int, int, dict[str, Any]]] = []  # router, number, call
         fan_outs.report = self._report
         landing.late = self._say_late
+        deliveries.takes_back = routers.knows_stale
         landing.settled = self._answer_waiting_calls
         landing.moving.heard = landing.claiming.heard = lambda: routers.heard
         landing.claiming.say = routers.send_all
@@ -113,6 +114,7 @@ class BusHandlers:
 
     def _ring(self, router: int, frames: list[bytes]) -> None:
         news = bus.decode_ring(frames)
+        self._deliveries.fenced(router)
         followed = self._ownership.follow(news)
         if followed:
             logger.info(

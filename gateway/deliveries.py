@@ -29,6 +29,9 @@ _MESSAGE_ID_MAX = 65_535
 RECENT_TICKS = 30
 RECENT_MAX = 64
 
+#: A router says RING1 within this time (ticks) of what went back to it, or never.
+_RETURNED_TICKS = 30
+
 _TEXT_BYTE = FIN | Opcode.TEXT
 _STYLES = Granted.CAMEL | Granted.LOWER
 
@@ -56,6 +59,11 @@ class Deliveries:
         self._payload_max = payload_max
         self._window = window
         self._plain_prefix = text_prefix(Signal.PUSH, SubSignal.NONE, Style(False, False)) + '0,"content":'
+        self.takes_back: Callable[[int], bool] = lambda router: True  # whether a router understands STALE
+        #: By router, tokens of pushes that went back to it as STALE. Until it has routed those again, and said so by
+        #: RING1, later ones that were under way go back too: the client may have come here meanwhile.
+        self._returned: dict[int, set[bytes]] = {}
+        self._returned_at = 0  # tick of the last one
         self._remembering: dict[int, list[Connection]] = {}
         clients.each_tick(self._forget)
 
@@ -71,6 +79,7 @@ class Deliveries:
         by_token, write, write_rest = self._clients.table.by_token, self._clients.send_bytes, self._clients.write_rest
         entries = ENTRY.iter_unpack(batch.entries)
         words = self._clients.ledger.words
+        returned = self._returned.get(router)
         data, start = batch.data, 0
         for segment in batch.segments:
             plain = segment.signal == Signal.PUSH and not segment.sub_signal and not segment.flags & REPEATABLE
@@ -82,7 +91,7 @@ class Deliveries:
                 payload = data[middle:end]
                 start = end
                 connection = by_token.get(token)
-                if connection is None:
+                if connection is None or (returned and token in returned):
                     push = HeldPush(router, batch.number, len(outcomes), segment, position, payload)
                     add(self._absent(token, push))
                     continue
@@ -174,12 +183,14 @@ class Deliveries:
     def _absent(self, token: bytes, push: HeldPush) -> int:
         if token_fault(token):
             return Outcome.REFUSED
+        if token in self._returned.get(push.router, ()):
+            return STALE
         ours = self._ownership.owns(token) and token not in self.claims.foreign
         if not self._is_coming(token, ours):
             if not ours:
                 if token in self.claims.mine:
                     self.unclaim(token)
-                return STALE
+                return self._give_back(token, push)[1]
             if self._ownership.is_settled(token):
                 return Outcome.OFFLINE
         if self.held.hold(token, push):
@@ -187,6 +198,17 @@ class Deliveries:
             return HELD
         self._clients.counters["held_overflows"] += 1
         return Outcome.UNAVAILABLE
+
+    def _give_back(self, token: bytes, push: HeldPush) -> tuple[HeldPush, int]:
+        """Its router is to route it again."""
+        if self.takes_back(push.router):
+            self._returned.setdefault(push.router, set()).add(token)
+            self._returned_at = self._clients.wheel.tick
+        return push, STALE
+
+    def fenced(self, router: int) -> None:
+        """RING1: what comes from this router now, it has routed behind all that went back to it."""
+        self._returned.pop(router, None)
 
     def _is_coming(self, token: bytes, ours: bool) -> bool:
         """Whether pushes for an absent token find their way here, and its client is about to be here (again)."""
@@ -202,7 +224,7 @@ class Deliveries:
     def give_up(self, outcome: int) -> list[tuple[HeldPush, int]]:
         """Nobody else will come but those who are away or await a claim: what is held for others gets `outcome`."""
         return [
-            (push, outcome)
+            self._give_back(token, push) if outcome == STALE else (push, outcome)
             for token in self.held.tokens()
             if token not in self.away and token not in self.claims.pending and token not in self.claims.handed
             for push in self.held.take(token)
@@ -212,11 +234,11 @@ class Deliveries:
         """A new ring: what is held for tokens that are not for this worker any more is STALE."""
         claimed = self.claims.mine
         tokens = [token for token in self.held.tokens() if not self._ownership.owns(token) and token not in claimed]
-        return [(push, STALE) for token in tokens for push in self.held.take(token)]
+        return [self._give_back(token, push) for token in tokens for push in self.held.take(token)]
 
     def stale(self, token: bytes) -> list[tuple[HeldPush, int]]:
         """The client of a token is with another worker: what was held for it is STALE."""
-        return [(push, STALE) for push in self.held.take(token)]
+        return [self._give_back(token, push) for push in self.held.take(token)]
 
     # --- ids of recent pushes
 
@@ -234,6 +256,8 @@ class Deliveries:
         self._remembering.setdefault(tick, []).append(connection)
 
     def _forget(self, tick: int) -> None:
+        if tick - self._returned_at > _RETURNED_TICKS:
+            self._returned.clear()  # of a router that has gone without RING1
         for due in [when for when in self._remembering if when <= tick]:
             for connection in self._remembering.pop(due):
                 self._forget_of(connection, tick)

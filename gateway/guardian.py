@@ -41,6 +41,9 @@ LONGEST_PAUSE_S = 1.0
 #: How often the guardian looks whether the worker's loop turns, and how long a start may take (seconds).
 LOOK_S, START_S = 0.5, 60.0
 
+#: Of a worker that starts, until it serves.
+START_NICENESS = -15
+
 _CLONE_FILES, _CHILD_SETTID, _CHILD_CLEARTID = 0x400, 0x0100_0000, 0x0020_0000
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _PR_GET_TID_ADDRESS = 40
@@ -256,6 +259,8 @@ def run_worker(arguments: list[str]) -> int:
     for number in (*PASSED_ON, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    with contextlib.suppress(OSError):  # where it is permitted: clients wait; `gateway.worker` goes back to the usual
+        os.setpriority(os.PRIO_PROCESS, 0, START_NICENESS)
     index, client_listener, nginx_listener, ledger, _, root, module, task = arguments
     try:
         site.main()

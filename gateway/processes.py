@@ -1,5 +1,6 @@
 """Other processes of this host, as a worker looks at them."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -36,3 +37,9 @@ def watch_process(pid: int, ended: Callable[[], None]) -> Any:
 
     watcher.start(fire)
     return watcher
+
+
+def usual_priority(guardian: int) -> None:
+    """From now on no more priority than the guardian has: it let this process start first."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, guardian))

@@ -4,14 +4,15 @@ Pure: a rule looks at the record and the message, may change the record's own se
 returns actions for the shell (docs/client-protocol.md, section What each signal does).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ujson
 
 from gateway.connections import Connection, Granted, Login, Protocol, State
-from gateway.credentials import Verifier
 from gateway.encoders import Encoder
 from gateway.sub_options import asked, grant, granted_names, options_fault
 from gateway.text_messages import parse_text
@@ -21,6 +22,9 @@ from shared.packets import Packet, parse_packet
 from shared.reasons import CloseReason
 from shared.signals import V0_SIGNALS, PublishError, Signal, SubSignal
 from shared.tokens import encode_token
+
+if TYPE_CHECKING:  # what a credential needs takes a quarter of a worker's start, and few fleets have any
+    from gateway.credentials import Verifier
 
 
 class Send(NamedTuple):

@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gevent
 import gevent.event
@@ -25,7 +26,6 @@ from gateway.client_loop import ClientLoop
 from gateway.connections import Connection, Granted
 from gateway.conversations import Conversations
 from gateway.counters import new_counters
-from gateway.credentials import Verifier, load_keys
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
 from gateway.fan_outs import FanOuts
@@ -37,7 +37,7 @@ from gateway.landing import Landing
 from gateway.ledgers import Ledger, open_ledger
 from gateway.ownership import Ownership
 from gateway.peers import PeerLink, PeerListener, close_all
-from gateway.processes import start_of_this_process, watch_process
+from gateway.processes import start_of_this_process, usual_priority, watch_process
 from gateway.router_links import RouterLinks
 from gateway.sessions import SessionLimits, SessionRules
 from gateway.streams import StreamLimits
@@ -49,6 +49,9 @@ from shared.settings import Settings, is_loopback, split
 from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr
 from shared.startup.environment import read_settings
 from shared.startup.pid_files import holder_of
+
+if TYPE_CHECKING:
+    from gateway.credentials import Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +186,7 @@ class Worker:
             self._acceptor.listen(listener, proxied)
         self._guardian = watch_process(guardian, self._orphaned)
         logger.info("worker %s started, pid %d", self.name, os.getpid())
+        usual_priority(guardian)
         if evacuate:
             self._leave()
         # what is there now lives as long as the process: no collection need walk it
@@ -345,9 +349,11 @@ def _warn_of_open_subscribe(settings: Settings) -> None:
         logger.warning("open_subscribe is on: without login a client may name any uid, and take over any token")
 
 
-def _verifier(settings: Settings) -> Verifier | None:
+def _verifier(settings: Settings) -> "Verifier | None":
     if not settings.auth_keys_file:
         return None
+    from gateway.credentials import Verifier, load_keys  # noqa: PLC0415  (a quarter of a start, and few need it)
+
     try:
         text = Path(settings.auth_keys_file).read_text()
     except (OSError, UnicodeDecodeError) as error:

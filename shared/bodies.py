@@ -5,9 +5,6 @@ docs/client-protocol.md, section Binary packets. Nonces come from the caller: 12
 
 import zlib
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from shared.errors import BodyError, TooLargeError
 from shared.packets import Packet
 
@@ -53,6 +50,8 @@ def deflate(body: bytes) -> bytes:
 
 def encrypt(body: bytes, key: bytes, nonce: bytes) -> bytes:
     """AES-128-GCM: nonce (12 bytes), ciphertext, tag (16 bytes)."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  (few need it, and it loads slowly)
+
     return nonce + AESGCM(key).encrypt(nonce, body, None)
 
 
@@ -60,6 +59,9 @@ def decrypt(body: bytes, key: bytes) -> bytes:
     """The reverse of `encrypt`. Raises BodyError."""
     if len(body) < ENCRYPTION_BYTES:
         raise BodyError(f"encrypted body of {len(body)} bytes is shorter than nonce and tag")
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
     try:
         return AESGCM(key).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], None)
     except InvalidTag:
