@@ -15,6 +15,8 @@ WORKERS = 4
 _PERIOD_S, _KILLS = 5.0, 24
 #: How long a worker may take to be back, for the probes.
 _BACK_S = 20.0
+#: Median of the same that is too late; in a test, which may have a busy machine.
+_LATE_S, _LATE_QUICK_S = 1.0, 5.0
 
 
 def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
@@ -36,7 +38,7 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
         stage.finish(lambda push: push.outcome == Outcome.UNKNOWN and _was_under_way(push, gaps))
         stage.promise_all(disconnects=None)
         state_disconnects(stage, kills)
-        _state_times(result, served)
+        _state_times(result, served, _LATE_QUICK_S if plan.quick else _LATE_S)
     yield result
 
 
@@ -66,9 +68,9 @@ def state_disconnects(stage: Stage, kills: int) -> None:
     result.expect("of the disconnects counted as worker_lost", f"{counted} of {dropped}", "all", counted == dropped)
 
 
-def _state_times(result: Result, served: list[Served]) -> None:
+def _state_times(result: Result, served: list[Served], late_s: float) -> None:
     seconds = [one.seconds for one in served]
-    result.expect("kill to served again, median, s", round(median(seconds), 3), "well under 1", median(seconds) < 0.8)
+    result.at_most("kill to served again, median, s", round(median(seconds), 3), late_s)
     result.state("kill to served again, worst, s", round(max(seconds), 3))
     result.at_most("probes without answer", sum(one.silent for one in served), 0)
     result.state("probes disconnected", sum(one.dropped for one in served))
