@@ -76,7 +76,7 @@ class BusHandlers:
             bus.WHO1: lambda router, frames: self.say_ready(router),
             bus.ALIVE1: self._alive,
             bus.CLAIMED1: lambda router, frames: claiming.claimed(router, bus.decode_numbered(frames)[0]),
-            bus.TAKEN1: lambda router, frames: claiming.taken(_claims(frames)),
+            bus.TAKEN1: self._taken,
             bus.FREED1: lambda router, frames: claiming.freed(_claims(frames)),
         }
 
@@ -129,6 +129,12 @@ class BusHandlers:
             self._landing.ring_changed()
         else:
             self._spread([router])
+
+    def _taken(self, router: int, frames: list[bytes]) -> None:
+        body = bus.decode_control(frames)
+        if body.get("whole"):
+            self._landing.claiming.forget_others()
+        self._landing.claiming.taken(bus.decode_claims(body))
 
     def _spread(self, routers: Iterable[int]) -> None:
         """Tell the ring to those of the routers that have not told it themselves."""

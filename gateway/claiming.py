@@ -191,6 +191,10 @@ class Claiming:
             elif rank(holder) > rank(claim):
                 self.keep(holder)
 
+    def forget_others(self) -> None:
+        """A router that has started anew tells all claims there are: others have ended while it was away."""
+        self._claims.foreign.clear()
+
     def _taken_absent(self, claim: Claim) -> None:
         if self._ownership.owns(claim.token):
             self._claims.learn(claim)

@@ -132,13 +132,15 @@ class Claims:
                 self._tell(name, TAKEN1, claims)
 
     def tell_all(self, worker: Worker) -> None:
-        """Tell a worker that has just come of all claims in its slots."""
+        """Tell a worker that has just come of all claims in its slots; that these are all, if this router knows."""
         claims = [
             claimed.claim
             for token, claimed in self.by_token.items()
             if claimed.worker != worker.name and self._owner(token) == worker.name
         ]
-        self._tell(worker.name, TAKEN1, claims)
+        whole = not any(other.claims_due for other in self._membership.workers.values())
+        self._outbox.to_workers.append((worker.identity, encode_claims(TAKEN1, claims[:CHUNK], whole=whole)))
+        self._tell(worker.name, TAKEN1, claims[CHUNK:])
 
     def _owner(self, token: bytes) -> str | None:
         return self._owners[slot_of(token)] if self._owners else None

@@ -33,7 +33,7 @@ CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
 WHO1 = b"WHO1"  # say READY1 again
 ALIVE1 = b"ALIVE1"  # JSON {"router": place in the list}: this router lives; once a heartbeat
 CLAIMED1 = b"CLAIMED1"  # number u64 · JSON {}: the claims of that CLAIM1 are in force here
-TAKEN1 = b"TAKEN1"  # JSON {"claims": [[token, binding, bound_by], ...]}: another worker has these tokens
+TAKEN1 = b"TAKEN1"  # JSON {"claims": [[token, binding, bound_by], ...], "whole"}: others have these tokens, only these
 FREED1 = b"FREED1"  # JSON {"claims": [[token, binding, bound_by], ...]}: those of TAKEN1 that it has no longer
 
 #: In OUTCOMES1 and LATE1: not delivered, its token has gone to another worker; the router routes it again.
@@ -201,9 +201,11 @@ class Claim(NamedTuple):
     bound_by: str
 
 
-def encode_claims(kind: bytes, claims: Sequence[Claim], number: int | None = None) -> list[bytes]:
-    """CLAIM1 (with its number), UNCLAIM1, TAKEN1 or FREED1."""
-    body = {"claims": [[claim.token.decode(), claim.binding, claim.bound_by] for claim in claims]}
+def encode_claims(kind: bytes, claims: Sequence[Claim], number: int | None = None, whole: bool = False) -> list[bytes]:
+    """CLAIM1 (with its number), UNCLAIM1, TAKEN1 or FREED1. `whole`: there are no others but those that follow."""
+    body: dict[str, Any] = {"claims": [[claim.token.decode(), claim.binding, claim.bound_by] for claim in claims]}
+    if whole:
+        body["whole"] = True
     return encode_control(kind, body) if number is None else encode_numbered(kind, number, body)
 
 

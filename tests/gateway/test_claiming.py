@@ -379,7 +379,39 @@ def test_an_owner_whose_client_has_come_up_elsewhere_closes_its_own(hosts, mine)
     assert says(end) == (DISCONNECT, {"reason": "replaced"})
     assert one.push((mine, b"x")) == [STALE]
     freed(one, mine, connection.binding + 1)
+    assert one.push((mine, b"x")) == [STALE]  # the first is on its way back still
+    one.hear(bus.encode_ring(one.ownership.news))  # the router has routed it again
     assert one.push((mine, b"x")) == [Outcome.OFFLINE]
+
+
+def test_what_was_under_way_behind_a_push_that_went_back_goes_back_too(hosts, mine):
+    """Though its client is here by then: else it would overtake the first."""
+    one, _ = hosts
+    taken(one, mine, 5)
+    assert one.push((mine, b"1")) == [STALE]
+    freed(one, mine, 5)
+    end, _ = one.bound(mine)
+    assert one.push((mine, b"2")) == [STALE]
+    one.hear(bus.encode_ring(one.ownership.news))
+    assert one.push((mine, b"1"), (mine, b"2")) == [Outcome.SENT] * 2
+    assert [end.packet().body for _ in range(2)] == [b"1", b"2"]
+
+
+def test_a_router_that_never_says_so_is_not_waited_for(hosts, mine):
+    one, _ = hosts
+    taken(one, mine, 5)
+    assert one.push((mine, b"1")) == [STALE]
+    freed(one, mine, 5)
+    one.advance(40)
+    assert one.push((mine, b"1")) == [Outcome.OFFLINE]
+
+
+def test_a_router_that_knows_all_claims_ends_what_it_does_not_tell(hosts, mine):
+    """The claim ended while no router was there to say so."""
+    one, _ = hosts
+    taken(one, mine, 5)
+    one.hear(bus.encode_claims(bus.TAKEN1, [], whole=True))
+    assert one.push((mine, b"1")) == [Outcome.OFFLINE]
 
 
 @pytest.mark.parametrize(("by", "wins"), [("g/0", False), ("i/0", True)])
