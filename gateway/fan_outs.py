@@ -94,6 +94,7 @@ class FanOuts:
             return
         number = max(fan_out.number, seen_of(self.latest, router))
         before, self.latest = self.latest, with_seen(self.latest, router, number)
+        self._clients.ledger.note_own("fan_outs", self.latest)  # a successor must not send it again
         after = {before: self.latest}
         running = _Running(router, fan_out, self._clients.wheel.tick, [(router, fan_out.number)], after)
         self._recent.append(running)

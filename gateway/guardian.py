@@ -48,7 +48,7 @@ _CLONE_FILES, _CHILD_SETTID, _CHILD_CLEARTID = 0x400, 0x0100_0000, 0x0020_0000
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _PR_GET_TID_ADDRESS = 40
 
-_BEAT_AT = 72  # in the ledger's header
+_BEAT_AT, _USED_AT = 72, 84  # in the ledger's header
 _SLOTS = struct.Struct("3I")  # from byte 8 on: offset of the first slot, bytes of a slot, slots
 
 
@@ -159,16 +159,18 @@ class Guardian:
 
     def _kinds(self) -> bytes:
         """The first byte of every slot: 0 if the descriptor is no client's."""
-        first, size, slots = self._slots()
+        first, size, used = self._slots()
         kinds = bytearray()
-        while len(kinds) < slots:
+        while len(kinds) < used:
             chunk = os.pread(self._ledger, size * 4096, first + len(kinds) * size)
-            kinds += chunk[: (slots - len(kinds)) * size : size]
+            kinds += chunk[: (used - len(kinds)) * size : size]
         return bytes(kinds)
 
     def _slots(self) -> tuple[int, int, int]:
-        first, size, slots = _SLOTS.unpack(os.pread(self._ledger, _SLOTS.size, 8))
-        return first, size, slots
+        """Where the first is, their size, and how many were ever in use."""
+        first, size, _ = _SLOTS.unpack(os.pread(self._ledger, _SLOTS.size, 8))
+        used = int.from_bytes(os.pread(self._ledger, 4, _USED_AT), sys.byteorder)
+        return first, size, used
 
 
 def open_descriptors() -> set[int]:

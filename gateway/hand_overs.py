@@ -9,7 +9,7 @@ holder at any time, and is never passed on by a third.
 import logging
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Protocol
 
 from gateway.client_loop import ClientLoop
@@ -75,6 +75,8 @@ class HandOvers:
         self.doubts = Doubts(clients, self._link, self._settle)
         self._accepted: defaultdict[str, deque[list[int]]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._asked: list[tuple[PeerLink, Ask]] = []
+        #: Ids of clients that a dead predecessor has had, and that are no more.
+        self.ended: Set[int] = frozenset()
         #: Links that a worker has made to this one.
         self.incoming: Callable[[str], Sequence[PeerLink]] = lambda worker: ()
         #: Messages that are not about clients.
@@ -150,6 +152,8 @@ class HandOvers:
         self._under_way[self._number] = (worker, given)
         self._batches[worker] += 1
         ledger, peer = self._clients.ledger, index_of(worker)
+        for connection in given:
+            ledger.renew_id(connection.fd)
         ids = [ledger.passing(connection.fd, peer) for connection in given]
         link.send(Give(self._number, self._ownership.epoch, records, ids), descriptors, files)
 
@@ -223,11 +227,13 @@ class HandOvers:
         """Answer those who ask, once everything on their broken links has been read."""
         asked, self._asked = self._asked, []
         for link, message in asked:
+            if not link.open:
+                continue  # it asks again
             if any(other is not link for other in self.incoming(link.worker)):
                 self._asked.append((link, message))
                 continue
             had = {number for batch in self._accepted[link.worker] for number in batch}
-            had |= self._clients.ledger.ids()
+            had |= self._clients.ledger.ids() | self.ended
             link.send(Have(message.ids, [number for number in message.ids if number in had]))
 
     def _take(self, giver: str, message: Give, descriptors: list[int]) -> list[int]:

@@ -11,6 +11,7 @@ system call that it covers. One connection at a time is read and one written: fo
 | 64-71 | i32 each: descriptor that is being read, written; -1: none |
 | 72-79 | u64: the worker's loop turned at this time, monotonic ms |
 | 80-83 | u32: bytes of the worker's own facts; they begin at 96 |
+| 84-87 | u32: slots that were ever in use, the first so many: nobody need look at more |
 
 | bytes | slot |
 |---|---|
@@ -19,7 +20,7 @@ system call that it covers. One connection at a time is read and one written: fo
 | 2-3 | u16: bytes of the facts (`gateway.facts`); 0: none, or not whole |
 | 4-5 | u16: index of the worker that it is passing to, or whose listener it is |
 | 6-7 | u16: number of the block that has the facts, from 1; 0: they are in the slot, from byte 32 on |
-| 8-15 | u64: id of the connection, the same wherever it moves |
+| 8-15 | u64: id of the connection: of its last hand-over, if there was one |
 | 16-23 | u64: unacknowledged among the last 64 message ids |
 | 24-25 | u16: last message id |
 | 26-31 | u48: a digest of what may change, so that only changes are written |
@@ -46,7 +47,7 @@ READING, WRITING = 0, 1  # of Ledger.words
 _HEADER = struct.Struct("8s5I")
 _SLOT = struct.Struct("BBHHHQ")
 _WINDOW = struct.Struct("QH")
-_WORDS_AT, _BEAT_AT, _OWN_AT, _OWN_FACTS_AT = 64, 72, 80, 96
+_WORDS_AT, _BEAT_AT, _OWN_AT, _USED_AT, _OWN_FACTS_AT = 64, 72, 80, 84, 96
 _OWN_MAX = FIRST - _OWN_FACTS_AT
 
 
@@ -122,6 +123,7 @@ class Ledger:
         self._bytes = memoryview(self._map)
         self.words = self._bytes[_WORDS_AT : _WORDS_AT + 8].cast("i")
         self._beat = self._bytes[_BEAT_AT : _BEAT_AT + 8].cast("Q")
+        self._used = self._bytes[_USED_AT : _USED_AT + 4].cast("I")
         self._blocks_at = self._first + self.slots * SLOT_BYTES
         self._free_blocks = list(range(blocks, 0, -1))
         #: Facts of the worker as a whole; at first those of its predecessor.
@@ -154,9 +156,8 @@ class Ledger:
 
     def enter(self, connection: Connection, connection_id: int = 0) -> None:
         """A client's socket is here: from now on a new worker would go on with it. 0: it is new and gets an id."""
-        at = self._first + connection.fd * SLOT_BYTES
-        number = connection_id or int.from_bytes(os.urandom(8), "little") | 1
-        _SLOT.pack_into(self._map, at, Kind.NOTHING, marks_of(connection), 0, 0, 0, number)
+        at = self._slot(connection.fd)
+        _SLOT.pack_into(self._map, at, Kind.NOTHING, marks_of(connection), 0, 0, 0, connection_id or _new_id())
         self._bytes[at + 16 : at + FACTS_AT] = bytes(FACTS_AT - 16)
         self.note(connection)
         self._bytes[at] = Kind.CLIENT
@@ -176,6 +177,7 @@ class Ledger:
             self._release_block(at)
         self._bytes[place : place + len(facts)] = facts
         struct.pack_into("H", self._map, at + 2, len(facts))
+        self._bytes[at + 1] &= ~Mark.UNKEPT
         self._note_digest(at, _digest(connection))
         if connection.unacknowledged is not None or connection.last_message_id:
             self.note_window(connection)
@@ -204,6 +206,10 @@ class Ledger:
         """It has had its last words: a new worker would only close it."""
         self._bytes[self._first + fd * SLOT_BYTES] = Kind.CLOSING
 
+    def renew_id(self, fd: int) -> None:
+        """Each hand-over has an id of its own: whoever has had the client before is not taken for its holder."""
+        struct.pack_into("Q", self._map, self._first + fd * SLOT_BYTES + 8, _new_id())
+
     def passing(self, fd: int, peer: int) -> int:
         """It is about to be given to worker `peer` of this host; its id."""
         at = self._first + fd * SLOT_BYTES
@@ -213,7 +219,7 @@ class Ledger:
 
     def keep_listener(self, fd: int, index: int) -> None:
         """A listener of worker `index`, which has left, is here."""
-        at = self._first + fd * SLOT_BYTES
+        at = self._slot(fd)
         _SLOT.pack_into(self._map, at, Kind.NOTHING, 0, 0, index, 0, 0)
         self._bytes[at] = Kind.LISTENER
 
@@ -240,8 +246,19 @@ class Ledger:
         """Ids of all connections that are here or passing from here."""
         return {self.id_of(fd) for fd, kind in enumerate(self._kinds()) if kind}
 
+    def ended(self) -> set[int]:
+        """Ids of connections that were here and are no more, as long as their descriptors are not used again."""
+        return {self.id_of(fd) for fd, kind in enumerate(self._kinds()) if not kind} - {0}
+
     def _kinds(self) -> bytes:
-        return bytes(self._bytes[self._first : self._blocks_at : SLOT_BYTES])
+        end: int = self._first + self._used[0] * SLOT_BYTES
+        return bytes(self._bytes[self._first : end : SLOT_BYTES])
+
+    def _slot(self, fd: int) -> int:
+        """Where the slot of a descriptor begins that is now in use."""
+        if fd >= self._used[0]:
+            self._used[0] = fd + 1
+        return int(self._first + fd * SLOT_BYTES)
 
     def entries(self) -> Iterator[Entry]:
         """Every slot in use, for the taking over; blocks that are in use are not given out again."""
@@ -285,16 +302,25 @@ class Ledger:
 
 
 def _digest(connection: Connection) -> bytes:
-    """6 bytes that differ when protocol, options, state, heartbeat or login differ. They change on input alone."""
-    number = (
-        connection.protocol
-        | connection.state << 3
-        | connection.granted << 6
-        | connection.beat << 20
-        | (connection.login is not None) << 40
-        | (connection.token is not None) << 41
+    """6 bytes that differ when anything differs that a client's input can change."""
+    login = connection.login
+    facts = (
+        connection.protocol,
+        connection.state,
+        connection.granted,
+        connection.beat,
+        connection.proxied,
+        connection.window_bits,
+        connection.address,
+        connection.token,
+        connection.uid,
+        login and (login.uid, login.expires, *login.tokens),
     )
-    return number.to_bytes(6, "little")
+    return (hash(facts) & 0xFFFF_FFFF_FFFF).to_bytes(6, "little")
+
+
+def _new_id() -> int:
+    return int.from_bytes(os.urandom(8), "little") | 1
 
 
 def marks_of(connection: Connection) -> int:

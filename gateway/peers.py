@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from gateway.hand_over_messages import HandOverMessage, Hello, decode, encode
+from gateway.hand_over_messages import Give, HandOverMessage, Hello, Keep, decode, encode
 from shared.errors import BusError
 
 logger = logging.getLogger(__name__)
@@ -123,12 +123,10 @@ class PeerLink:
         if message is None:
             close_all(descriptors)
             return
-        if truncated:
+        if truncated or not isinstance(message, Give | Keep):
             close_all(descriptors)
             descriptors = []
         if isinstance(message, Hello):
-            close_all(descriptors)
-            descriptors = []
             self.worker = message.worker
         try:
             self._receive(self, message, descriptors)

@@ -23,11 +23,12 @@ _REASONS = {
 
 @dataclass(slots=True)
 class Left:
-    """What was found. `passing`: by index of the worker that may have them."""
+    """What was found. `passing`: by index of the worker that may have them. `ended`: ids of those that are no more."""
 
     served: list[Connection] = field(default_factory=list)
     passing: defaultdict[int, list[Connection]] = field(default_factory=lambda: defaultdict(list))
     listeners: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    ended: set[int] = field(default_factory=set)
     lost: int = 0
 
 
@@ -54,6 +55,7 @@ def take_over(clients: ClientLoop) -> Left:
             else:
                 left.served.append(connection)
     ledger.words[0] = ledger.words[1] = -1
+    left.ended = ledger.ended()
     return left
 
 
