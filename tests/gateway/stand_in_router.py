@@ -63,9 +63,9 @@ class StandInRouter:
         names = {f"h/{index}" for index in indexes}
         self.until(lambda: names <= self.ready.keys())
 
-    def launch(self, index):
+    def launch(self, index, *arguments):
         """Start a worker, and do not wait."""
-        command = [sys.executable, "-m", "gateway.launch", "--index", str(index)]
+        command = [sys.executable, "-m", "gateway.launch", "--index", str(index), *arguments]
         log = self.directory / f"{index}.log"
         self.workers[f"h/{index}"] = Started(f"worker {index}", command, self._environ, log, ROOT)
         return self.workers[f"h/{index}"]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -267,21 +268,73 @@ def test_noise_on_the_bus(two):
     assert two.figures(A, "internal_errors") == 0
 
 
-def test_a_worker_that_dies_comes_again_and_its_clients_with_it(two):
-    """Its clients' sockets are gone with it: they connect again."""
-    token = two.token_of(A)
-    with two.client("v2", token) as client, two.client("v2", two.token_of(B)) as other:
-        first = two.ready[A]["incarnation"]
-        (child,) = children_of(two.workers[A].pid)
-        os.kill(child, signal.SIGKILL)
-        client.wire.read_to_end()
-        two.until(lambda: two.ready[A]["incarnation"] != first)
+def kill(router, worker):
+    """SIGKILL to a worker that serves nobody just then; until its successor has said READY1."""
+    first = router.ready[worker]["incarnation"]
+    router.until(lambda: router.held_by(worker) is not None)
+    (child,) = children_of(router.workers[worker].pid)
+    router.until(lambda: state_of(child) == "S")
+    os.kill(child, signal.SIGKILL)
+    router.until(lambda: router.ready[worker]["incarnation"] != first)
+
+
+def state_of(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_worker_that_dies_comes_again_and_its_clients_stay(two):
+    with contextlib.ExitStack() as stack:
+        clients = crowd(two, stack)
+        unbound = stack.enter_context(two.client("v2"))
+        assert unbound.ping() == 400
+        assert push_all(two, clients, b"0") == [SENT] * CROWD
+        kill(two, A)
         two.ring([A, B])
-        with two.client("v2", token) as again:
-            numbers = two.push((token.encode(), b"x"))
-            assert two.outcomes(A, numbers[A]) == [SENT]
-            assert again.read_push().body == b"x"
-        assert other.ping() == 400
+        assert push_all(two, clients, b"1") == [SENT] * CROWD
+        for client in clients.values():
+            assert [client.read_push().body for _ in range(2)] == [b"0", b"1"]
+            assert client.ping() == 400
+        assert unbound.ping() == 400
+        two.until(lambda: two.held_by(A) + two.held_by(B) == CROWD + 1)
+        assert two.figures(A, "taken_again") >= sum(two.owner(token) == A for token in clients)
+        assert two.figures(A, "close_worker_lost") == 0
+        assert "clients taken over: " in two.workers[A].log
+
+
+def test_counters_go_on_in_the_next_worker(two):
+    token = two.token_of(A)
+    with two.client("v2", token) as client:
+        assert client.ping() == 400
+        accepted = [two.until(lambda name=name: two.figures(name, "accepted") is not None) for name in (A, B)]
+        assert accepted == [True, True]
+        two.until(lambda: two.figures(A, "accepted") + two.figures(B, "accepted") == 1)
+        before = two.figures(A, "taken_over") + two.figures(A, "accepted")
+        two.pump(1.2)  # they are written down once a second
+        heard = two.heard[A]
+        two.until(lambda: two.heard[A] > heard + 12)
+        kill(two, A)
+        heard = two.heard[A]
+        two.until(lambda: two.heard[A] > heard)
+        assert two.figures(A, "taken_over") + two.figures(A, "accepted") == before
+
+
+def test_an_exception_that_nothing_catches_ends_the_worker_and_no_client(fleet):
+    router = fleet()
+    faulty = router.launch(0, "--worker-module", "tests.gateway.faulty_worker")
+    router.until(lambda: A in router.ready)
+    router.ring([A])
+    with router.client("v2", "alice") as client:
+        assert client.ping() == 400
+        first = router.ready[A]["incarnation"]
+        (child,) = children_of(faulty.pid)
+        os.kill(child, signal.SIGUSR1)
+        router.until(lambda: router.ready[A]["incarnation"] != first)
+        router.ring([A])
+        numbers = router.push((b"alice", b"x"))
+        assert router.outcomes(A, numbers[A]) == [SENT]
+        assert client.read_push().body == b"x"
+    assert "RuntimeError: as ordered" in faulty.log
+    assert "worker 0 exited with status 1: starting it again" in faulty.log
 
 
 def test_settings_that_cannot_be(fleet):
