@@ -46,7 +46,7 @@ class Bindings:
     def number(self, connection: Connection, least: int) -> None:
         """A binding greater than any that was seen here, and `least` at the least."""
         self._last = max(least, self._last + 1)
-        connection.binding, connection.bound_by = self._last, self._ownership.name
+        connection.binding, connection.bound_by, connection.moves = self._last, self._ownership.name, 0
 
     def outbid(self, connection: Connection, claim: Claim) -> None:
         """A binding that wins against another worker's claim."""

@@ -188,7 +188,7 @@ class Claiming:
                 self._taken_absent(claim)
             elif rank(holder) < rank(claim):
                 self._taken_from(holder, claim)
-            elif rank(holder) > rank(claim):
+            elif rank(holder)[:2] > rank(claim)[:2]:  # not its own, told of an earlier holder
                 self.keep(holder)
 
     def forget_others(self) -> None:

@@ -1,7 +1,8 @@
 """Claims: tokens whose client is bound on a worker that does not own them.
 
 Pure. A client whose token is owned on another host cannot be handed over; its worker keeps it and says so to every
-router. Of two workers that have a client for one token, the greater (binding, bound_by) wins.
+router. Of two workers that have a client for one token, the greater (binding, bound_by) wins; of two that have had the
+same client, the later: it has counted one move more.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +14,9 @@ from shared.bus import Claim
 CLAIMS_MAX = 1000
 
 
-def rank(holder: Connection | Claim) -> tuple[int, str]:
+def rank(holder: Connection | Claim) -> tuple[int, str, int]:
     """What decides between two for one token: the greater stays."""
-    return holder.binding, holder.bound_by
+    return holder.binding, holder.bound_by, holder.moves
 
 
 def token_of(connection: Connection) -> bytes:
@@ -25,7 +26,7 @@ def token_of(connection: Connection) -> bytes:
 
 def claim_of(connection: Connection) -> Claim:
     """The claim that a connection stands for."""
-    return Claim(token_of(connection), connection.binding, connection.bound_by)
+    return Claim(token_of(connection), connection.binding, connection.bound_by, connection.moves)
 
 
 class Claims:

@@ -103,6 +103,7 @@ class Connection:
         "input",
         "last_message_id",
         "login",
+        "moves",
         "output",
         "partial",
         "paused",
@@ -132,6 +133,7 @@ class Connection:
         self.pending: Pending | None = None  # in BINDING: what was asked for
         self.binding = 0  # ms clock of the binding, made greater than any binding seen before
         self.bound_by = ""  # the worker that made the binding: of two equal ones the greater name wins
+        self.moves = 0  # how often it has been handed over since
         self.login: Login | None = None
         self.proxied = 0  # may a PROXY header come first? PROXY_DONE and so on in gateway.streams
         self.window_bits = 0  # of permessage-deflate; 0: not negotiated
@@ -162,6 +164,7 @@ _PLAIN_FIELDS: dict[str, type] = {
     "uid": str,
     "binding": int,
     "bound_by": str,
+    "moves": int,
     "proxied": int,
     "window_bits": int,
     "beat": int,

@@ -20,6 +20,7 @@ _KEYS = {
     "uid": "u",
     "binding": "b",
     "bound_by": "w",
+    "moves": "m",
     "proxied": "x",
     "window_bits": "z",
     "beat": "h",

@@ -258,6 +258,7 @@ class HandOvers:
                 refused.append(index)
                 continue
             if self._taker.wants(connection):
+                connection.moves += 1  # its claim is greater than the giver's
                 arrived.append((connection, ids[index]))
             else:
                 os.close(fd)

@@ -26,14 +26,14 @@ CHUNK = 1_000
 
 
 class Claimed(NamedTuple):
-    """A claim in force, and the worker that has the client now (`bound_by` may have handed it over)."""
+    """A claim in force, and the worker that has the client (`bound_by` may have handed it over)."""
 
     worker: str
     claim: Claim
 
 
 class Claims:
-    """Claims by token; the greatest (binding, bound_by) is in force.
+    """Claims by token; the greatest (binding, bound_by, moves) is in force, and of one worker's its last.
 
     `moved`: (slot, where pushes of one of its tokens went until now), for the router's pushes to take.
     `version` grows with each change; `version_of` tells a slot's last one.
@@ -82,17 +82,20 @@ class Claims:
         """One claim of worker `name`. Yields whom to tell of which winner."""
         known = self.by_token.get(claim.token)
         self._unrepeated.get(name, set()).discard(claim.token)
-        if known is not None:
-            if known.claim[1:] > claim[1:]:
-                if known.worker != name:
-                    yield name, known.claim
+        if known == (name, claim):
+            return
+        owner = self._owner(claim.token)
+        told = {owner}
+        if known is not None and known.worker == name:
+            # its last word: a newer client may have gone and left the token to an older one
+            if known.claim > claim and owner is not None and owner != name:
+                self._tell(owner, FREED1, [known.claim])  # else it would not take the lesser one for news
+        elif known is not None:
+            if known.claim >= claim:  # the same: it has not been counted as a move, and the first stays
+                yield name, known.claim
                 return
-            if known == (name, claim):
-                return
-        self._set(claim.token, Claimed(name, claim))
-        told = {self._owner(claim.token)}
-        if known is not None and known.claim != claim:  # the same binding: handed over, nobody has lost
             told.add(known.worker)
+        self._set(claim.token, Claimed(name, claim))
         for other in told - {None, name}:
             yield str(other), claim
 
@@ -185,6 +188,6 @@ def _checked(claims: list[Claim]) -> list[Claim]:
     for claim in claims:
         if token_fault(claim.token) is not None or not 0 <= claim.binding < 1 << 63:
             raise BusError("claim whose token or binding is none")
-        if not claim.bound_by.isprintable():
-            raise BusError("claim by no worker")
+        if not claim.bound_by.isprintable() or not 0 <= claim.moves < 1 << 63:
+            raise BusError("claim by no worker, or moved less than never")
     return claims

@@ -23,8 +23,8 @@ OUTCOMES1 = b"OUTCOMES1"  # batch u64 · one byte per push, in the batch's order
 LATE1 = b"LATE1"  # batch u64 · (u32 index, u8 outcome)...: pushes answered HELD before
 COUNTS1 = b"COUNTS1"  # fan-out u64 · JSON: what became of a push to all
 REPLY1 = b"REPLY1"  # call u64 · JSON
-CLAIM1 = b"CLAIM1"  # number u64 · JSON {"claims": [[token, binding, bound_by], ...]}: clients held for other owners
-UNCLAIM1 = b"UNCLAIM1"  # JSON {"claims": [[token, binding, bound_by], ...]}: held here no longer
+CLAIM1 = b"CLAIM1"  # number u64 · JSON {"claims": [[token, binding, bound_by, moves], ...]}: clients held for others
+UNCLAIM1 = b"UNCLAIM1"  # JSON {"claims": [...]}: held here no longer
 # router -> worker
 PUSHES1 = b"PUSHES1"  # header · segments · index · data
 ALL1 = b"ALL1"  # header · one segment · payload
@@ -33,8 +33,8 @@ CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
 WHO1 = b"WHO1"  # say READY1 again
 ALIVE1 = b"ALIVE1"  # JSON {"router": place in the list}: this router lives; once a heartbeat
 CLAIMED1 = b"CLAIMED1"  # number u64 · JSON {}: the claims of that CLAIM1 are in force here
-TAKEN1 = b"TAKEN1"  # JSON {"claims": [[token, binding, bound_by], ...], "whole"}: others have these tokens, only these
-FREED1 = b"FREED1"  # JSON {"claims": [[token, binding, bound_by], ...]}: those of TAKEN1 that it has no longer
+TAKEN1 = b"TAKEN1"  # JSON {"claims": [...], "whole"}: others have these tokens, only these
+FREED1 = b"FREED1"  # JSON {"claims": [...]}: those of TAKEN1 that it has no longer
 
 #: In OUTCOMES1 and LATE1: not delivered, its token has gone to another worker; the router routes it again.
 STALE = 254
@@ -194,16 +194,17 @@ def decode_numbered(frames: Sequence[bytes]) -> tuple[int, dict[str, Any]]:
 
 
 class Claim(NamedTuple):
-    """A token whose client is bound on a worker that does not own it. `(binding, bound_by)`: the greater wins."""
+    """A token whose client is bound on a worker that does not own it. The greater `(binding, bound_by, moves)` wins."""
 
     token: bytes
     binding: int
     bound_by: str
+    moves: int = 0  # how often the client has been handed over: its later holder's claim is the greater one
 
 
 def encode_claims(kind: bytes, claims: Sequence[Claim], number: int | None = None, whole: bool = False) -> list[bytes]:
     """CLAIM1 (with its number), UNCLAIM1, TAKEN1 or FREED1. `whole`: there are no others but those that follow."""
-    body: dict[str, Any] = {"claims": [[claim.token.decode(), claim.binding, claim.bound_by] for claim in claims]}
+    body: dict[str, Any] = {"claims": [[claim.token.decode(), *claim[1:]] for claim in claims]}
     if whole:
         body["whole"] = True
     return encode_control(kind, body) if number is None else encode_numbered(kind, number, body)
@@ -212,7 +213,10 @@ def encode_claims(kind: bytes, claims: Sequence[Claim], number: int | None = Non
 def decode_claims(body: dict[str, Any]) -> list[Claim]:
     """The claims in the JSON object of such a message. Raises BusError."""
     try:
-        return [Claim(str(token).encode(), int(binding), str(by)) for token, binding, by, *_ in body["claims"]]
+        return [
+            Claim(str(token).encode(), int(binding), str(by), *map(int, more[:1]))
+            for token, binding, by, *more in body["claims"]
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise BusError(f"malformed claims: {error}") from None
 

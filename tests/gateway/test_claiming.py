@@ -282,7 +282,7 @@ def test_claimed_clients_go_to_an_owner_of_this_host_and_then_the_claim_ends(wor
     tell(2, [one, other])
     until(lambda: here(other, token))
     until(lambda: unclaimed(one) == [claim])
-    assert (here(other, token).binding, here(other, token).bound_by) == claim[1:]
+    assert (here(other, token).binding, here(other, token).bound_by, here(other, token).moves) == (*claim[1:3], 1)
     assert other.push((token, b"x")) == [Outcome.SENT]
     assert end.packet().body == b"x"
 
@@ -306,7 +306,7 @@ def test_a_leaving_worker_gives_claimed_clients_to_another_of_its_host(worker):
         parts.ring(2, [other, far], [one])
     until(lambda: here(other, token))
     until(lambda: claimed(other))
-    assert claimed(other) == [claim]
+    assert claimed(other) == [claim._replace(moves=1)]
     until(lambda: not one.landing.hand_overs.count)
     assert unclaimed(one) == []
     assert one.push((token, b"w")) == [bus.HELD]  # by its claim, which the routers may know still
@@ -434,6 +434,16 @@ def test_an_owner_with_the_greater_binding_claims_it_itself(hosts, mine):
     taken(one, mine, connection.binding - 1)
     turns()
     assert len(claimed(one)) == 1
+
+
+def test_an_owner_is_told_late_of_a_claim_for_a_client_that_it_has_been_given(hosts, mine):
+    one, _ = hosts
+    _, connection = one.bound(mine)
+    connection.moves = 1
+    taken(one, mine, connection.binding, A)
+    turns()
+    assert claimed(one) == []
+    assert one.push((mine, b"x")) == [Outcome.SENT]
 
 
 def test_ones_own_claim_is_no_news(hosts, token):

@@ -23,6 +23,14 @@ def test_the_binding_decides_and_then_the_name():
     assert rank(client(binding=5)) < rank(client(binding=6))
     assert rank(client(bound_by="h/0")) < rank(Claim(b"t", 5, "h/1"))
     assert rank(Claim(b"t", 5, "z/9")) < rank(Claim(b"t", 6, "a/0"))
+    assert rank(Claim(b"t", 5, "h/0", 9)) < rank(Claim(b"t", 5, "h/1"))
+
+
+def test_of_the_same_client_the_later_holder_has_the_greater_claim():
+    moved = client()
+    moved.moves = 1
+    assert rank(Claim(b"t", 5, "h/0")) < rank(moved)
+    assert claim_of(moved) == Claim(b"t", 5, "h/0", 1)
 
 
 def test_whom_a_token_is_claimed_for():

@@ -27,6 +27,7 @@ def connections(draw):
     connection.token = draw(st.none() | tokens)
     connection.uid = draw(st.none() | st.text(min_size=1, max_size=20))
     connection.binding, connection.bound_by = draw(st.integers(0, 2**63)), draw(st.sampled_from(["", "h/0"]))
+    connection.moves = draw(small)
     connection.fan_out_seen = draw(st.lists(st.integers(0, 2**63), max_size=3).map(tuple))
     connection.pending = draw(st.none() | st.builds(Pending, tokens, st.integers(0, 65_535), st.booleans()))
     connection.login = draw(st.none() | st.builds(Login, st.text(min_size=1), st.lists(tokens, max_size=3), small))

@@ -78,18 +78,63 @@ def test_the_greater_claim_wins_and_the_loser_is_told(second: Claim) -> None:
     assert goes_to(fleet) == other
 
 
-def test_the_same_binding_with_another_worker_has_been_handed_over() -> None:
+def test_of_two_holders_of_one_client_the_later_outranks_the_earlier() -> None:
+    """Whatever the earlier one said comes late by a slow link: it changes nothing."""
     fleet = DrivenCore("h/0", "h/1", "h/2")
     owner = goes_to(fleet)
     one, other = [name for name in ("h/0", "h/1", "h/2") if name != owner]
-    same = Claim(TOKEN, 5, one)
-    claim(fleet, one, same)
-    claim(fleet, other, same)
-    assert told(fleet, one) == []
-    unclaim(fleet, one, same)
+    first, moved = Claim(TOKEN, 5, one), Claim(TOKEN, 5, one, 1)
+    claim(fleet, one, first)
+    claim(fleet, other, moved)
+    assert told(fleet, one) == [moved]
+    assert told(fleet, owner) == [first, moved]
+    claim(fleet, one, first)
+    assert told(fleet, one) == [moved]
     assert goes_to(fleet) == other
-    claim(fleet, other, same)
-    assert told(fleet, owner) == [same, same]
+    unclaim(fleet, one, first)
+    assert goes_to(fleet) == other
+    unclaim(fleet, other, first)
+    assert goes_to(fleet) == other
+    assert told(fleet, owner, bus.FREED1) == told(fleet, owner) == []
+    claim(fleet, one, moved._replace(moves=2))  # it has come back
+    assert goes_to(fleet) == one
+
+
+def test_of_two_equal_claims_the_first_stays() -> None:
+    fleet = DrivenCore("h/0", "h/1", "h/2")
+    owner = goes_to(fleet)
+    one, other = [name for name in ("h/0", "h/1", "h/2") if name != owner]
+    claim(fleet, one, Claim(TOKEN, 5, one))
+    claim(fleet, other, Claim(TOKEN, 5, one))
+    assert told(fleet, other) == [Claim(TOKEN, 5, one)]
+    assert goes_to(fleet) == one
+
+
+def test_of_one_workers_claims_the_last_is_in_force() -> None:
+    """A newer client has gone before it was bound, and left the token to the older one."""
+    fleet = DrivenCore(*TWO)
+    newer, older = Claim(TOKEN, 6, "h/1"), Claim(TOKEN, 5, "h/1")
+    claim(fleet, "h/1", newer)
+    claim(fleet, "h/1", older)
+    unclaim(fleet, "h/1", newer)
+    assert goes_to(fleet) == "h/1"
+    kinds = [frames[0] for name, frames in fleet.to_workers if name == "h/0"]
+    assert [kind for kind in kinds if kind in (bus.TAKEN1, bus.FREED1)][-3:] == [bus.TAKEN1, bus.FREED1, bus.TAKEN1]
+    assert told(fleet, "h/0") == [newer, older]
+    assert told(fleet, "h/0", bus.FREED1) == [newer]
+    unclaim(fleet, "h/1", older)
+    assert goes_to(fleet) == "h/0"
+
+
+def test_claims_on_the_wire() -> None:
+    """The number of moves is a fourth element; what more there is belongs to a newer version."""
+    fleet = DrivenCore(*TWO)
+    body = {"claims": [[TOKEN.decode(), 5, "h/1"]]}
+    fleet.say("h/1", [bus.CLAIM1, bytes(8), ujson.dumps(body).encode()])
+    assert told(fleet, "h/0") == [Claim(TOKEN, 5, "h/1", 0)]
+    body = {"claims": [[TOKEN.decode(), 5, "h/1", 3, "new"]]}
+    fleet.say("h/1", [bus.CLAIM1, bytes(8), ujson.dumps(body).encode()])
+    assert told(fleet, "h/0") == [Claim(TOKEN, 5, "h/1", 3)]
 
 
 def test_a_new_ring_tells_new_owners_behind_the_ring() -> None:
@@ -174,7 +219,7 @@ def test_pushes_behind_a_claim_wait_for_those_before_it() -> None:
     [
         {}, {"claims": 1}, {"claims": [1]}, {"claims": [["", 1, "h/0"]]}, {"claims": [["a\n", 1, "h/0"]]},
         {"claims": [["a", -1, "h/0"]]}, {"claims": [["a", 1 << 63, "h/0"]]}, {"claims": [["a", 1, "\n"]]},
-        {"claims": [["x" * 256, 1, "h/0"]]},
+        {"claims": [["x" * 256, 1, "h/0"]]}, {"claims": [["a", 1, "h/0", -1]]}, {"claims": [["a", 1, "h/0", "x"]]},
     ],
 )  # fmt: skip
 def test_claims_that_are_none(body: dict[str, object]) -> None:
