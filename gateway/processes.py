@@ -26,6 +26,8 @@ def watch_process(pid: int, ended: Callable[[], None]) -> Any:
     except ProcessLookupError:
         descriptor = -1
     if descriptor < 0 or os.getppid() != pid:  # it has died already, and another may have its number
+        if descriptor >= 0:
+            os.close(descriptor)
         loop.run_callback(ended)
         return None
     watcher = loop.io(descriptor, _READ)

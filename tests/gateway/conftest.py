@@ -1,10 +1,13 @@
 """Parts of workers that are taken down after each test, which may leave no descriptor behind."""
 
 import gc
+import tempfile
 
 import gevent
 import pytest
 
+from shared.bus import RingNews
+from tests.gateway.holders import EPOCH, Holder, Mute
 from tests.gateway.parts import Clients, Parts, descriptors, until
 
 
@@ -47,3 +50,24 @@ def worker(no_leaks):
     until(lambda: not any(one.landing.hand_overs.count for one in made))  # each descriptor has one holder
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def holders(clients):
+    """Two workers that know each other."""
+    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as directory:
+        made = [Holder(name, clients(), directory) for name in ("h/0", "h/1")]
+        for one in made:
+            one.ownership.follow(RingNews(EPOCH, {other.name: other.path for other in made}, {}))
+        yield made
+        for one in made:
+            one.close()
+
+
+@pytest.fixture
+def mute(holders):
+    """In the second one's place, a peer that does not answer by itself."""
+    holders[1].listener.close()
+    one = Mute(holders[1].path)
+    yield one
+    one.close()

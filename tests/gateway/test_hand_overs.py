@@ -2,103 +2,16 @@ import array
 import os
 import resource
 import socket
-import tempfile
-from pathlib import Path
 
 import msgpack
 import pytest
 
 from gateway.connections import Protocol, State, encode_record
 from gateway.hand_over_messages import Give, Hello, Moved, Taken, decode, encode
-from gateway.hand_overs import HandOvers
-from gateway.ownership import Ownership
-from gateway.peers import PeerListener, close_all
-from shared.bus import RingNews
+from gateway.peers import PeerListener
 from shared.outcomes import Outcome
-from shared.rings import Epoch
+from tests.gateway.holders import EPOCH, idle
 from tests.gateway.parts import descriptors, turns, until
-
-EPOCH = Epoch(1, 1)
-
-
-class Idle:
-    """An application that only answers packets by their number."""
-
-    def __init__(self, loop):
-        self.loop = loop
-
-    def handle(self, connection, event):
-        self.loop.answer(connection, b"%d;" % event.message_id)
-
-    def fault(self, connection, error):
-        raise AssertionError(error)
-
-    def closed(self, connection, reason):
-        pass
-
-    def deadline(self, connection):
-        return 60
-
-
-class Holder:
-    """A worker as far as hand-overs need it: a loop, hand-overs, and a taker that notes what it gets."""
-
-    def __init__(self, name, made, directory):
-        self.name, self.clients = name, made
-        self.loop, self.counters = made.loop, made.counters
-        self.loop.start(Idle(self.loop))
-        self.path = f"{directory}/{name[-1]}.sock"
-        self.ownership = Ownership(name)
-        self.hand_overs = HandOvers(self.loop, self.ownership, self)
-        self.hand_overs.moved = lambda peer, message: self.moves.append((peer, message))
-        self.arrivals, self.returned, self.moves, self.links_lost = [], [], [], []
-        self.hand_overs.link_lost = self.links_lost.append
-        self.gone = True  # whoever cannot be called has ended, guardian and all
-        self.hand_overs.doubts.is_gone = lambda worker: self.gone
-        self.listener = PeerListener(Path(self.path), self.hand_overs.receive, self.hand_overs.lost)
-        self.refuses = lambda connection: False
-        self.breaks = lambda connection: False
-
-    def wants(self, connection):
-        return not self.refuses(connection)
-
-    def arrived(self, connection):
-        self.arrivals.append(connection)
-
-    def came_back(self, connection):
-        if self.breaks(connection):
-            raise RuntimeError("bug")
-        self.loop.adopt(connection, 60)
-        self.returned.append(connection)
-
-    def bound(self, number, **fields):
-        """(client's end, record) of a client with token b"t<number>"."""
-        end, connection = self.clients.connect()
-        connection.protocol = Protocol.V2
-        self.loop.table.bind(connection, b"t%d" % number)
-        for name, value in fields.items():
-            setattr(connection, name, value)
-        return end, connection
-
-    def close(self):
-        self.hand_overs.close()
-        self.listener.close()
-
-
-@pytest.fixture
-def holders(clients):
-    """Two workers that know each other."""
-    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as directory:
-        made = [Holder(name, clients(), directory) for name in ("h/0", "h/1")]
-        for one in made:
-            one.ownership.follow(RingNews(EPOCH, {other.name: other.path for other in made}, {}))
-        yield made
-        for one in made:
-            one.close()
-
-
-def idle(*made):
-    return all(one.hand_overs.count == one.hand_overs.moving == 0 for one in made)
 
 
 def test_clients_change_hands_and_notice_nothing(holders):
@@ -223,32 +136,6 @@ def test_one_that_cannot_come_back_does_not_keep_the_others(holders):
     until(lambda: len(giver.returned) == 2)
     assert idle(giver)
     os.close(broken.fd)
-
-
-class Mute:
-    """A peer that takes messages and does not answer by itself."""
-
-    def __init__(self, path):
-        Path(path).unlink(missing_ok=True)
-        self.received, self.links = [], []
-        self.listener = PeerListener(Path(path), self.receive, lambda link: None)
-
-    def receive(self, link, message, fds):
-        close_all(fds)
-        if not isinstance(message, Hello):
-            self.received.append(message)
-            self.links.append(link)
-
-    def close(self):
-        self.listener.close()
-
-
-@pytest.fixture
-def mute(holders):
-    holders[1].listener.close()
-    one = Mute(holders[1].path)
-    yield one
-    one.close()
 
 
 def test_not_more_messages_are_under_way_than_the_window_lets(holders, mute):
