@@ -70,6 +70,10 @@ class Mark:
     UNKEPT = 8  # its facts are too long
 
 
+#: In place of marks, of a slot that is not in use any more: its connection was here.
+_ENDED = 0x80
+
+
 class Entry(NamedTuple):
     """A slot that is in use. `facts` is empty if they are not whole."""
 
@@ -231,6 +235,7 @@ class Ledger:
     def leave(self, fd: int) -> None:
         """The descriptor is about to be closed; the worker is done with it."""
         at = self._first + fd * SLOT_BYTES
+        self._bytes[at + 1] = _ENDED
         self._bytes[at] = Kind.NOTHING
         if self._bytes[at + 6] or self._bytes[at + 7]:
             self._release_block(at)
@@ -248,7 +253,9 @@ class Ledger:
 
     def ended(self) -> set[int]:
         """Ids of connections that were here and are no more, as long as their descriptors are not used again."""
-        return {self.id_of(fd) for fd, kind in enumerate(self._kinds()) if not kind} - {0}
+        unused = [fd for fd, kind in enumerate(self._kinds()) if not kind]
+        # not those that a worker was about to enter when it died: they are still their giver's
+        return {self.id_of(fd) for fd in unused if self._bytes[self._first + fd * SLOT_BYTES + 1] & _ENDED}
 
     def _kinds(self) -> bytes:
         end: int = self._first + self._used[0] * SLOT_BYTES

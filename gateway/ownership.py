@@ -74,14 +74,15 @@ class Ownership:
         self._mine = frozenset(slot for slot in range(SLOTS) if self._owners and self._owners[slot] == self.name)
         peers = self.peers | (set() if all(map(self.is_near, [*news.live, *news.leaving])) else {OTHER_HOSTS})
         self._moved = {peer: epoch for peer, epoch in self._moved.items() if peer in peers}
-        self._awaited = {peer for peer in peers if self._moved.get(peer, NO_EPOCH) < news.epoch}
+        # who has moved by a greater ring has given to others what this one would have brought here
+        self._awaited = {peer for peer in peers if self._moved.get(peer) != news.epoch}
         self._unsettled = self._mine - settled if self._awaited else frozenset()
         return True
 
     def moved(self, peer: str, epoch: Epoch) -> bool:
         """`peer` has handed over everything that the ring of `epoch` took from it. True if it was the last awaited."""
         self._moved[peer] = max(epoch, self._moved.get(peer, NO_EPOCH))
-        if epoch < self.epoch or peer not in self._awaited:
+        if epoch != self.epoch or peer not in self._awaited:
             return False
         self._awaited.discard(peer)
         if self._awaited:

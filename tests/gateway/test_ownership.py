@@ -84,12 +84,25 @@ def test_moved_of_an_older_ring_does_not_count():
     assert mine.awaited == {B}
 
 
-def test_moved_of_a_newer_ring_counts_for_this_one_and_the_next():
+def test_moved_of_a_newer_ring_counts_for_that_one_alone():
+    # by that ring it has given to C what the present one would have brought here: not here is not nowhere
+    token = token_of(A, [A, B], besides=[([A, B, C], C)])
     mine = Ownership(A)
     mine.follow(ring(2, [A, B]))
-    assert mine.moved(B, Epoch(1, 3))
+    assert not mine.moved(B, Epoch(1, 3))
+    assert not mine.is_settled(token)
     mine.follow(ring(3, [A, B, C]))
     assert mine.awaited == {C}
+    assert not mine.owns(token)
+
+
+def test_moved_of_a_newer_ring_comes_before_the_older_ring():
+    mine = Ownership(A)
+    mine.moved(B, Epoch(1, 3))
+    mine.follow(ring(2, [A, B]))
+    assert mine.awaited == {B}
+    mine.follow(ring(3, [A, B]))
+    assert mine.awaited == frozenset()
 
 
 def test_moved_in_the_wrong_order_does_not_go_back():
@@ -169,7 +182,7 @@ class Naive:
 
     def __init__(self, name):
         self.name, self.epoch, self.mine, self.unsettled = name, NO_EPOCH, set(), set()
-        self.peers, self.said, self.timed_out = set(), {}, False
+        self.peers, self.said, self.done = set(), {}, set()
 
     def follow(self, news):
         if news.epoch <= self.epoch:
@@ -177,17 +190,20 @@ class Naive:
         owners = owners_cached(tuple(sorted(news.live)))
         mine = {slot for slot in range(0, 4096, 64) if owners and owners[slot] == self.name}
         self.unsettled = {slot for slot in mine if slot not in self.mine or slot in self.unsettled}
-        self.epoch, self.mine, self.timed_out = news.epoch, mine, False
+        self.epoch, self.mine = news.epoch, mine
         self.peers = (set(news.live) | set(news.leaving)) - {self.name}
         self.said = {peer: epoch for peer, epoch in self.said.items() if peer in self.peers}
+        self.done = {peer for peer, epoch in self.said.items() if epoch == self.epoch}
         self.look()
 
     def moved(self, peer, epoch):
         self.said[peer] = max(epoch, self.said.get(peer, NO_EPOCH))
+        if epoch == self.epoch:
+            self.done.add(peer)
         self.look()
 
     def look(self):
-        if all(self.said.get(peer, NO_EPOCH) >= self.epoch for peer in self.peers):
+        if self.peers <= self.done:
             self.unsettled = set()
 
 
