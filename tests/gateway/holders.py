@@ -47,6 +47,7 @@ class Holder:
         self.gone = True  # whoever cannot be called has ended, guardian and all
         self.hand_overs.doubts.is_gone = lambda worker: self.gone
         self.listener = PeerListener(Path(self.path), self.hand_overs.receive, self.hand_overs.lost)
+        self.hand_overs.incoming = lambda worker: [link for link in self.listener.links if link.worker == worker]
         self.refuses = lambda connection: False
         self.breaks = lambda connection: False
 
