@@ -1,4 +1,4 @@
-"""What workers find out of other processes: stand-ins for `gateway.processes` and `shared.startup.pid_files`."""
+"""What workers find out of other processes, in place of `gateway.processes` and `shared.startup.pid_files`."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -5,6 +5,7 @@ import select
 
 from simulator.files import Descriptors, OpenFile, fault
 from simulator.processes import Process
+from simulator.tcp import Stream
 
 _IN, _OUT, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP
 
@@ -93,6 +94,9 @@ class Epoll:
     def register(self, number: int, mask: int) -> None:
         self._process.system_call()
         self._file.register(number, mask)
+        file = self._process.descriptors.get(number)
+        if isinstance(file, Stream):  # from now on it is served
+            file.watcher.touched(file, self._process)
 
     def modify(self, number: int, mask: int) -> None:
         self._process.system_call()

@@ -53,7 +53,6 @@ def _stand_ins() -> dict[str, Any]:
     chance = SimpleNamespace(Random=random.Random, SystemRandom=_Chance)
     return {
         "fcntl": Fcntl(),
-        "gateway.processes": SimpleNamespace(start_of_this_process=start_of_this_process, watch_process=watch_process),
         "gc": Gc(),
         "gevent": gevent,
         "gevent.event": gevent.event,
@@ -88,7 +87,11 @@ def load(name: str) -> Any:
     module.__dict__["__builtins__"] = _BUILTINS
     _LOADED[name] = module
     source = spec.loader.get_source(name)  # type: ignore[attr-defined]
-    exec(in_order(source, spec.origin or name), module.__dict__)
+    try:
+        exec(in_order(source, spec.origin or name), module.__dict__)
+    except BaseException:
+        del _LOADED[name]
+        raise
     adapt = _ADAPTED.get(name)
     if adapt is not None:
         adapt(module)
@@ -164,8 +167,15 @@ def _deadly(method: Any) -> Any:
     return method_that_may_be_the_last
 
 
+def _note_processes(module: Any) -> None:
+    """What workers ask the machine about processes."""
+    module.start_of_this_process, module.watch_process = start_of_this_process, watch_process
+    module.usual_priority = lambda guardian: None
+
+
 #: What is changed in a module so that the simulator sees what happens.
 _ADAPTED = {
+    "gateway.processes": _note_processes,
     "gateway.peers": _note_hand_overs,
     "gateway.worker": _note_worker,
     "gateway.closing": _note_closes,
