@@ -63,9 +63,11 @@ class StandInRouter:
         names = {f"h/{index}" for index in indexes}
         self.until(lambda: names <= self.ready.keys())
 
-    def launch(self, index, *arguments):
-        """Start a worker, and do not wait."""
+    def launch(self, index, *arguments, descriptors=None):
+        """Start a worker, and do not wait. `descriptors`: how many it may have open."""
         command = [sys.executable, "-m", "gateway.launch", "--index", str(index), *arguments]
+        if descriptors:
+            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         log = self.directory / f"{index}.log"
         self.workers[f"h/{index}"] = Started(f"worker {index}", command, self._environ, log, ROOT)
         return self.workers[f"h/{index}"]

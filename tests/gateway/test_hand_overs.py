@@ -1,4 +1,6 @@
 import array
+import contextlib
+import itertools
 import os
 import resource
 import socket
@@ -214,26 +216,68 @@ def test_a_link_that_fails_with_its_first_message(holders):
     assert giver.counters["handed_over"] == 1
 
 
+@contextlib.contextmanager
+def only(free):
+    """No more than so many descriptors are free."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    numbers = itertools.filterfalse(set(descriptors()).__contains__, itertools.count())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(numbers, free, None)), limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def test_no_descriptor_is_left_for_a_long_record(holders):
     giver, taker = holders
     giver.hand_overs.give(giver.bound(0)[1], "h/1")
     until(lambda: idle(giver))
     long = [giver.bound(number, input=bytearray(50_000))[1] for number in (1, 2)]
     short = [giver.bound(number)[1] for number in (3, 4)]
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(set(range(1 << 16)) - set(descriptors())), limits[1]))
-    try:
+    with only(0):
         for connection in (short[0], *long, short[1]):
             giver.hand_overs.give(connection, "h/1")
         until(lambda: idle(giver))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert set(giver.returned) >= set(long)
     assert giver.counters["internal_errors"] == 0
     for connection in list(giver.returned):
         giver.hand_overs.give(connection, "h/1")
     until(lambda: idle(giver))
     assert {connection.token for connection in taker.arrivals} == {b"t%d" % number for number in range(5)}
+
+
+def test_more_arrive_than_descriptors_are_free(holders, caplog):
+    """The kernel cuts off those it has no number for (MSG_CTRUNC): all of the message come back."""
+    giver, taker = holders
+    giver.hand_overs.give(giver.bound(0)[1], "h/1")
+    until(lambda: idle(giver))
+    pairs = [giver.bound(number) for number in range(1, 20)]
+    with only(10):
+        for _, connection in pairs:
+            giver.hand_overs.give(connection, "h/1")
+        until(lambda: idle(giver))
+    assert giver.returned == [connection for _, connection in pairs]
+    assert "hand-over of 19 clients came with 0 descriptors" in caplog.text
+    assert giver.counters["internal_errors"] == taker.counters["internal_errors"] == 0
+    for connection in list(giver.returned):
+        giver.hand_overs.give(connection, "h/1")
+    until(lambda: idle(giver))
+    assert len(taker.arrivals) == 20
+    for number, (end, _) in enumerate(pairs):
+        end.say(3, message_id=number)
+        text = b"%d;" % number
+        assert end.take(len(text)) == text
+
+
+def test_no_descriptor_is_left_for_a_link(holders):
+    giver, taker = holders
+    _, connection = giver.bound(0)
+    with only(0):
+        giver.hand_overs.give(connection, "h/1")
+        until(lambda: giver.returned)
+    assert idle(giver)
+    giver.hand_overs.give(connection, "h/1")
+    until(lambda: taker.arrivals and idle(giver))
 
 
 @pytest.fixture

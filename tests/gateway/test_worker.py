@@ -337,6 +337,27 @@ def test_an_exception_that_nothing_catches_ends_the_worker_and_no_client(fleet):
     assert "worker 0 exited with status 1: starting it again" in faulty.log
 
 
+def test_a_take_over_where_no_descriptor_is_free(fleet):
+    """Clients have all that a worker may have open; its successor finds room beside them."""
+    router = fleet()
+    worker = router.launch(0, descriptors=250)
+    router.until(lambda: A in router.ready)
+    router.ring([A])
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(router.client("v2")) for _ in range(150)]
+        router.until(lambda: router.figures(A, "accept_pauses"))
+        served = router.figures(A, "accepted")
+        assert 100 <= served < 150
+        assert [client.ping() for client in clients[:served]] == [400] * served
+        kill(router, A)
+        router.ring([A])
+        assert [client.ping() for client in clients[:served]] == [400] * served
+        for client in clients[:served]:
+            client.wire.close()
+        assert [client.ping() for client in clients[served:]] == [400] * (150 - served)
+    assert f"clients taken over: {served}, closed: 0" in worker.log
+
+
 def test_settings_that_cannot_be(fleet):
     router = fleet(auth_keys_file="/nowhere/keys.json")
     worker = router.launch(0)
