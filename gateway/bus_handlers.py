@@ -134,7 +134,7 @@ class BusHandlers:
         body = bus.decode_control(frames)
         if body.get("whole"):
             self._landing.claiming.forget_others()
-        self._landing.claiming.taken(bus.decode_claims(body))
+        self._landing.claiming.taken(bus.decode_claims(body), router)
 
     def _spread(self, routers: Iterable[int]) -> None:
         """Tell the ring to those of the routers that have not told it themselves."""

@@ -5,7 +5,7 @@ router. Of two workers that have a client for one token, the greater (binding, b
 same client, the later: it has counted one move more.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from gateway.connections import Connection
 from shared.bus import Claim
@@ -35,7 +35,9 @@ class Claims:
     def __init__(self) -> None:
         self.mine: dict[bytes, Claim] = {}
         self.pending: dict[bytes, Connection] = {}  # claimed, and its SUB not answered yet
-        self.handed: set[bytes] = set()  # of `mine`, those just given to a worker that is about to claim them
+        #: Of `mine`, those just given to a worker that is about to claim them, and since when (tick).
+        self.handed: dict[bytes, int] = {}
+        self._lost: dict[bytes, set[int]] = {}  # of `mine`: the routers that have a greater claim
         self.foreign: dict[bytes, Claim] = {}  # of tokens owned here
 
     def chunks(self) -> Iterator[list[Claim]]:
@@ -48,11 +50,33 @@ class Claims:
         """Whether it is this connection that its token is claimed for."""
         return self.mine.get(token_of(connection)) == claim_of(connection)
 
+    def make(self, claim: Claim) -> None:
+        """This worker claims a token."""
+        self.mine[claim.token] = claim
+        self.foreign.pop(claim.token, None)
+        self.handed.pop(claim.token, None)
+        self._lost.pop(claim.token, None)
+
     def forget(self, token: bytes) -> Claim | None:
         """This worker's claim of a token, which ends."""
         self.pending.pop(token, None)
-        self.handed.discard(token)
+        self.handed.pop(token, None)
+        self._lost.pop(token, None)
         return self.mine.pop(token, None)
+
+    def taken(self, claim: Claim, router: int) -> None:
+        """A router has another worker's claim."""
+        mine = self.mine.get(claim.token)
+        if mine is not None and rank(mine) < rank(claim):
+            self._lost.setdefault(claim.token, set()).add(router)
+
+    def is_lost(self, token: bytes) -> bool:
+        """Whether any router has a greater claim than this worker's."""
+        return token in self._lost
+
+    def is_void(self, token: bytes, routers: Collection[int]) -> bool:
+        """Whether all of these routers have a greater claim, so that none sends anything by this worker's."""
+        return bool(routers) and self._lost.get(token, set()).issuperset(routers)
 
     def learn(self, claim: Claim) -> None:
         """Another worker has a token that is owned here."""

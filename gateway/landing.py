@@ -72,7 +72,8 @@ class Landing:
         self.moving.settled = self._settled
         self.hand_overs.greeted = self.moving.greeted
         self._claims = deliveries.claims
-        self.claiming = Claiming(clients, ownership, self._claims)
+        self.claiming = Claiming(clients, ownership, self._claims, timeout_s)
+        self.claiming.is_open = lambda: self.moving.open
         self.claiming.bind = self._claimed
         self.claiming.replace = self._bindings.replace
         self.claiming.outbid = self._bindings.outbid
@@ -169,7 +170,7 @@ class Landing:
         token = connection.token or b""
         owner, foreign = self._ownership.owner(token), self._claims.foreign.get(token)
         if foreign:
-            self.claiming.taken([foreign])
+            self.claiming.meet(connection, foreign)
         elif owner is not None and not self._ownership.is_near(owner):
             self.claiming.keep(connection)
 

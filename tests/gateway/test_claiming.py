@@ -37,8 +37,8 @@ def confirm(parts, *routers):
             parts.hear(bus.encode_numbered(bus.CLAIMED1, number, {}), router)
 
 
-def taken(parts, token, binding, by=FAR):
-    parts.hear(bus.encode_claims(bus.TAKEN1, [Claim(token, binding, by)]))
+def taken(parts, token, binding, by=FAR, moves=0, router=0):
+    parts.hear(bus.encode_claims(bus.TAKEN1, [Claim(token, binding, by, moves)]), router)
 
 
 def freed(parts, token, binding, by=FAR):
@@ -180,7 +180,7 @@ def test_a_push_for_one_who_has_gone_is_stale_and_the_claim_ends_before(hosts, t
     _, connection = bound(one, token)
     del one.loop.table.by_token[token]  # as if its end had not been noticed
     assert one.push((token, b"x")) == [STALE]
-    assert [frames[0] for frames in one.said[-2:]] == [UNCLAIM1, bus.OUTCOMES1]
+    assert [frames[0] for frames in one.said[-3:]] == [UNCLAIM1, CLAIM1, bus.OUTCOMES1]
     one.loop.table.by_token[token] = connection
 
 
@@ -218,6 +218,7 @@ def test_a_newer_client_that_goes_gives_the_claim_back_to_the_older(hosts, token
     second.close()
     until(lambda: len(claimed(one)) == 3)
     assert claimed(one)[-1] == Claim(token, older.binding, A)
+    assert unclaimed(one) == []  # the routers go by the last claim
     assert one.push((token, b"x")) == [Outcome.SENT]
     assert first.packet().body == b"x"
 
@@ -293,29 +294,110 @@ def settled_but_far(*workers):
     settled(*workers)
 
 
-def test_a_leaving_worker_gives_claimed_clients_to_another_of_its_host(worker):
-    one, other, far = worker(A), worker(B), worker(FAR)
+@pytest.fixture
+def leaving(worker):
+    """(leaving worker, the one that has its claimed client now, token, client's end, the leaving one's claim)."""
+    one, other, far = worker(A, routers=2), worker(B), worker(FAR)
+    one.alive(0, 1)
     token = token_of(FAR, [A, B, FAR], [B, FAR])
-    for parts in (one, other):
-        parts.ring(1, [one, other, far])
+    for router in range(2):
+        one.ring(1, [one, other, far], router=router)
+    other.ring(1, [one, other, far])
     settled_but_far(one, other)
-    end, connection = bound(one, token)
-    claim = Claim(token, connection.binding, A)
+    end, connection = one.connect()
+    end.say(SUB, {"token": token.decode()})
+    until(lambda: claimed(one))
+    confirm(one, 0, 1)
+    assert says(end)[1]["status"] == 200
     one.landing.leaving = True
-    for parts in (one, other):
-        parts.ring(2, [other, far], [one])
+    for router in range(2):
+        one.ring(2, [other, far], [one], router=router)
+    other.ring(2, [other, far], [one])
     until(lambda: here(other, token))
     until(lambda: claimed(other))
+    return one, other, token, end, Claim(token, connection.binding, A)
+
+
+def test_a_leaving_workers_claim_ends_when_all_routers_have_that_of_the_one_that_has_taken_the_client(leaving):
+    one, other, token, end, claim = leaving
     assert claimed(other) == [claim._replace(moves=1)]
     until(lambda: not one.landing.hand_overs.count)
-    assert unclaimed(one) == []
     assert one.push((token, b"w")) == [bus.HELD]  # by its claim, which the routers may know still
     assert not one.landing.empty
-    until(lambda: one.landing.empty)
+    taken(one, *claim[:3], moves=1, router=0)
+    one.advance(2)
+    assert unclaimed(one) == []
+    assert one.push((token, b"w"), router=1) == [bus.HELD]
+    taken(one, *claim[:3], moves=1, router=1)
     assert one.late() == [(1, 0, STALE)]
+    assert one.late(router=1) == [(2, 0, STALE)]
+    assert unclaimed(one) == [claim]  # which is void by then
+    assert not one.landing.empty
+    confirm(one, 0, 1)
+    assert one.landing.empty
     assert other.push((token, b"x")) == [Outcome.SENT]
     assert end.packet().body == b"x"
-    assert unclaimed(one) == [claim]  # which the other's claim has made void by then
+
+
+def test_the_routers_may_say_so_before_the_other_worker_does(leaving):
+    one, _, token, _, claim = leaving
+    assert one.landing.hand_overs.count
+    for router in range(2):
+        taken(one, *claim[:3], moves=1, router=router)
+    assert one.push((token, b"w")) == [bus.HELD]
+    until(lambda: not one.landing.hand_overs.count)
+    assert one.late() == [(1, 0, STALE)]
+    assert unclaimed(one) == [claim]
+
+
+def test_what_a_router_says_of_an_earlier_holder_does_not_end_a_claim(leaving):
+    one, _, token, _, claim = leaving
+    until(lambda: not one.landing.hand_overs.count)
+    for router in range(2):
+        taken(one, *claim[:3], router=router)
+    assert one.push((token, b"w")) == [bus.HELD]
+
+
+def test_a_router_that_is_not_heard_is_not_waited_for(leaving):
+    one, _, _, _, claim = leaving
+    until(lambda: not one.landing.hand_overs.count)
+    taken(one, *claim[:3], moves=1)
+    one.advance(3, silent={1})
+    assert unclaimed(one) == [claim]
+
+
+def test_a_claim_that_nobody_takes_over_ends_in_time(leaving):
+    one, _, token, _, claim = leaving
+    until(lambda: not one.landing.hand_overs.count)
+    assert one.push((token, b"w")) == [bus.HELD]
+    one.advance(one.settings.move_timeout_s - 1)
+    assert unclaimed(one) == []
+    one.advance()
+    assert unclaimed(one) == [claim]
+    assert one.late() == [(1, 0, STALE)]
+
+
+def test_a_claim_is_not_needed_when_a_ring_gives_the_token_to_this_host(leaving):
+    one, other, token, _, claim = leaving
+    until(lambda: not one.landing.hand_overs.count)
+    one.ring(3, [other], [one])
+    one.advance()
+    assert unclaimed(one) == []  # that router sends by the older ring
+    one.ring(3, [other], [one], router=1)
+    one.advance()
+    assert unclaimed(one) == [claim]
+
+
+def test_one_that_comes_back_when_its_claim_is_lost_is_claimed_again(hosts, token):
+    """The routers tell then who has taken its token."""
+    one, _ = hosts
+    end, connection = bound(one, token)
+    one.landing.hand_overs.give(connection, B)  # which is not there
+    taken(one, token, connection.binding + 1)
+    until(lambda: len(claimed(one)) == 2)
+    assert claimed(one) == [Claim(token, connection.binding, A)] * 2
+    taken(one, token, connection.binding + 1)
+    assert says(end) == (DISCONNECT, {"reason": "replaced"})
 
 
 def test_a_leaving_worker_gives_nothing_to_another_host(hosts):
@@ -458,9 +540,24 @@ def test_a_claimed_client_that_has_lost_is_replaced(hosts, token):
     end, connection = bound(one, token)
     taken(one, token, connection.binding + 1)
     assert says(end) == (DISCONNECT, {"reason": "replaced"})
-    turns()
-    assert unclaimed(one) == []
+    until(lambda: unclaimed(one))  # another router may hear of this claim behind the other
+    assert unclaimed(one) == [Claim(token, connection.binding, A)]
     assert one.deliveries.claims.foreign == {}  # that is the owner's to know
+
+
+def test_of_two_that_have_lost_both_are_replaced(hosts, token):
+    one, _ = hosts
+    first, _ = bound(one, token)
+    second, newer = one.connect()
+    second.say(SUB, {"token": token.decode()})
+    until(lambda: len(claimed(one)) == 2)
+    taken(one, token, newer.binding + 1)  # it tries once again
+    taken(one, token, newer.binding + 9)
+    for end in (first, second):
+        assert says(end) == (DISCONNECT, {"reason": "replaced"})
+    turns()
+    assert not one.deliveries.claims.mine
+    assert not one.deliveries.claims.pending
 
 
 def test_pushes_held_for_a_client_that_turns_out_to_be_elsewhere_are_stale(worker, mine):

@@ -50,6 +50,26 @@ def test_forgetting():
     assert (claims.mine, claims.pending) == ({}, {})
 
 
+def test_a_claim_is_void_when_all_routers_have_a_greater_one():
+    claims = Claims()
+    claims.make(Claim(b"t", 5, "h/0"))
+    claims.taken(Claim(b"t", 5, "h/0"), 0)
+    claims.taken(Claim(b"t", 4, "h/1"), 0)
+    claims.taken(Claim(b"u", 9, "h/1"), 0)
+    assert not claims.is_lost(b"t")
+    assert not claims.is_lost(b"u")
+    claims.taken(Claim(b"t", 5, "h/0", 1), 0)
+    assert claims.is_lost(b"t")
+    assert claims.is_void(b"t", [0])
+    assert not claims.is_void(b"t", [0, 1])
+    assert not claims.is_void(b"t", [])  # who knows what they will say
+    claims.make(Claim(b"t", 6, "h/0"))
+    assert not claims.is_void(b"t", [0])
+    claims.taken(Claim(b"t", 7, "h/0"), 0)
+    claims.forget(b"t")
+    assert not claims.is_lost(b"t")
+
+
 def test_all_of_them_in_parts():
     claims = Claims()
     assert list(claims.chunks()) == []
