@@ -43,7 +43,7 @@ class Doubts:
         if not connections:
             return
         known = self._by_worker.setdefault(worker, {})
-        known |= {self._clients.ledger.id_of(connection.fd): connection for connection in connections}
+        known |= {self._clients.ledger.passing_id_of(connection.fd): connection for connection in connections}
         self._asked.pop(worker, None)
         self._schedule(0)
 

@@ -27,6 +27,7 @@ from gateway.hand_over_messages import (
     Moved,
     Taken,
 )
+from gateway.ledgers import new_id
 from gateway.ownership import Ownership
 from gateway.peers import PeerLink, Receive, close_all
 from gateway.peers import connect as connect_by_path
@@ -76,7 +77,7 @@ class HandOvers:
         self._accepted: defaultdict[str, deque[list[int]]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._asked: list[tuple[PeerLink, Ask]] = []
         #: Ids of clients that a dead predecessor has had, and that are no more.
-        self.ended: Set[int] = frozenset()
+        self.known: Set[int] = frozenset()
         #: Links that a worker has made to this one.
         self.incoming: Callable[[str], Sequence[PeerLink]] = lambda worker: ()
         #: Messages that are not about clients.
@@ -152,9 +153,9 @@ class HandOvers:
         self._under_way[self._number] = (worker, given)
         self._batches[worker] += 1
         ledger, peer = self._clients.ledger, index_of(worker)
-        for connection in given:
-            ledger.renew_id(connection.fd)
-        ids = [ledger.passing(connection.fd, peer) for connection in given]
+        ids = [new_id() for _ in given]
+        for connection, number in zip(given, ids, strict=True):
+            ledger.passing(connection.fd, peer, number)
         link.send(Give(self._number, self._ownership.epoch, records, ids), descriptors, files)
 
     def _taken(self, message: Taken) -> None:
@@ -233,7 +234,7 @@ class HandOvers:
                 self._asked.append((link, message))
                 continue
             had = {number for batch in self._accepted[link.worker] for number in batch}
-            had |= self._clients.ledger.ids() | self.ended
+            had |= self._clients.ledger.ids() | self.known
             link.send(Have(message.ids, [number for number in message.ids if number in had]))
 
     def _take(self, giver: str, message: Give, descriptors: list[int]) -> list[int]:

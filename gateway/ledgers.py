@@ -19,11 +19,12 @@ system call that it covers. One connection at a time is read and one written: fo
 | 1 | marks |
 | 2-3 | u16: bytes of the facts (`gateway.facts`); 0: none, or not whole |
 | 4-5 | u16: index of the worker that it is passing to, or whose listener it is |
-| 6-7 | u16: number of the block that has the facts, from 1; 0: they are in the slot, from byte 32 on |
-| 8-15 | u64: id of the connection: of its last hand-over, if there was one |
+| 6-7 | u16: number of the block that has the facts, from 1; 0: they are in the slot, from byte 40 on |
+| 8-15 | u64: id of the hand-over by which it came, or of the connection that was accepted here |
 | 16-23 | u64: unacknowledged among the last 64 message ids |
 | 24-25 | u16: last message id |
 | 26-31 | u48: a digest of what may change, so that only changes are written |
+| 32-39 | u64: id of the hand-over by which it is passing |
 """
 
 import mmap
@@ -41,7 +42,8 @@ from gateway.facts import encode_facts, window_of
 
 MAGIC = b"PGLEDGR1"
 FIRST, SLOT_BYTES, BLOCK_BYTES, BLOCKS = 4096, 256, 4096, 4096
-FACTS_AT = 32
+FACTS_AT = 40
+_PASSING_ID_AT = 32
 FACTS_MAX = SLOT_BYTES - FACTS_AT
 READING, WRITING = 0, 1  # of Ledger.words
 _HEADER = struct.Struct("8s5I")
@@ -161,7 +163,7 @@ class Ledger:
     def enter(self, connection: Connection, connection_id: int = 0) -> None:
         """A client's socket is here: from now on a new worker would go on with it. 0: it is new and gets an id."""
         at = self._slot(connection.fd)
-        _SLOT.pack_into(self._map, at, Kind.NOTHING, marks_of(connection), 0, 0, 0, connection_id or _new_id())
+        _SLOT.pack_into(self._map, at, Kind.NOTHING, marks_of(connection), 0, 0, 0, connection_id or new_id())
         self._bytes[at + 16 : at + FACTS_AT] = bytes(FACTS_AT - 16)
         self.note(connection)
         self._bytes[at] = Kind.CLIENT
@@ -210,16 +212,20 @@ class Ledger:
         """It has had its last words: a new worker would only close it."""
         self._bytes[self._first + fd * SLOT_BYTES] = Kind.CLOSING
 
-    def renew_id(self, fd: int) -> None:
-        """Each hand-over has an id of its own: whoever has had the client before is not taken for its holder."""
-        struct.pack_into("Q", self._map, self._first + fd * SLOT_BYTES + 8, _new_id())
+    def passing(self, fd: int, peer: int, number: int) -> None:
+        """It is about to be given to worker `peer` of this host, under the id `number`.
 
-    def passing(self, fd: int, peer: int) -> int:
-        """It is about to be given to worker `peer` of this host; its id."""
+        Each hand-over has an id of its own: whoever has had the client before is not taken for its holder.
+        """
         at = self._first + fd * SLOT_BYTES
+        struct.pack_into("Q", self._map, at + _PASSING_ID_AT, number)
         struct.pack_into("H", self._map, at + 4, peer)
         self._bytes[at] = Kind.PASSING
-        return int(_SLOT.unpack_from(self._map, at)[5])
+
+    def passing_id_of(self, fd: int) -> int:
+        """The id under which it was given last."""
+        number: int = struct.unpack_from("Q", self._map, self._first + fd * SLOT_BYTES + _PASSING_ID_AT)[0]
+        return number
 
     def keep_listener(self, fd: int, index: int) -> None:
         """A listener of worker `index`, which has left, is here."""
@@ -248,7 +254,7 @@ class Ledger:
         return int(_SLOT.unpack_from(self._map, self._first + fd * SLOT_BYTES)[5])
 
     def ids(self) -> set[int]:
-        """Ids of all connections that are here or passing from here."""
+        """The ids by which all connections came that are here, or passing from here."""
         return {self.id_of(fd) for fd, kind in enumerate(self._kinds()) if kind}
 
     def ended(self) -> set[int]:
@@ -326,7 +332,7 @@ def _digest(connection: Connection) -> bytes:
     return (hash(facts) & 0xFFFF_FFFF_FFFF).to_bytes(6, "little")
 
 
-def _new_id() -> int:
+def new_id() -> int:
     return int.from_bytes(os.urandom(8), "little") | 1
 
 

@@ -23,12 +23,12 @@ _REASONS = {
 
 @dataclass(slots=True)
 class Left:
-    """What was found. `passing`: by index of the worker that may have them. `ended`: ids of those that are no more."""
+    """What was found. `passing`: by index of the worker that may have them. `known`: ids by which clients came."""
 
     served: list[Connection] = field(default_factory=list)
     passing: defaultdict[int, list[Connection]] = field(default_factory=lambda: defaultdict(list))
     listeners: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    ended: set[int] = field(default_factory=set)
+    known: set[int] = field(default_factory=set)
     lost: int = 0
 
 
@@ -38,6 +38,7 @@ def take_over(clients: ClientLoop) -> Left:
     The others are returned; those to be served are not watched yet.
     """
     ledger, left = clients.ledger, Left()
+    left.known = ledger.ids()
     busy = set(ledger.words)
     for entry in ledger.entries():
         if entry.kind == Kind.LISTENER:
@@ -55,7 +56,7 @@ def take_over(clients: ClientLoop) -> Left:
             else:
                 left.served.append(connection)
     ledger.words[0] = ledger.words[1] = -1
-    left.ended = ledger.ended()
+    left.known |= ledger.ended()
     return left
 
 

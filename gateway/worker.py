@@ -203,7 +203,7 @@ class Worker:
         own = self._clients.ledger.own
         self._fan_outs.latest, claimed = tuple(own.get("fan_outs", ())), bool(own.get("claims"))
         left = take_over(self._clients)
-        self._landing.hand_overs.ended = left.ended
+        self._landing.hand_overs.known = left.known
         for connection in left.served:
             connection.paused = not serve
             self._clients.adopt_again(connection, self._seconds_left(connection))

@@ -20,11 +20,10 @@ def _late_holder_mark(stack: ExitStack) -> None:
     """The ledger learns that a client passes to another worker only when it has been sent."""
     ledger, link = load("gateway.ledgers").Ledger, load("gateway.peers").PeerLink
     passing, send = ledger.passing, link.send
-    late: list[tuple[Any, int, int]] = []
+    late: list[tuple[Any, int, int, int]] = []
 
-    def note_later(self: Any, fd: int, peer: int) -> int:
-        late.append((self, fd, peer))
-        return int(self.id_of(fd))
+    def note_later(self: Any, fd: int, peer: int, number: int) -> None:
+        late.append((self, fd, peer, number))
 
     def send_first(self: Any, message: Any, *more: Any) -> None:
         taken, late[:] = list(late), []

@@ -11,6 +11,7 @@ from gateway.connections import encode_record
 from gateway.doubts import Doubts
 from gateway.hand_over_messages import Ask, Give, Have, Hello, Taken, decode, encode
 from gateway.hand_overs import HandOvers
+from gateway.ledgers import new_id
 from gateway.peers import PeerListener
 from shared.reasons import CloseReason
 from tests.gateway.holders import EPOCH, idle
@@ -43,11 +44,13 @@ class Doubting:
     def passing(self, count, worker="h/1"):
         """So many clients in doubt."""
         added = [self.clients.connect()[1] for _ in range(count)]
+        for connection in added:
+            self.clients.loop.ledger.passing(connection.fd, 1, new_id())
         self.doubts.add(worker, added)
         return added
 
     def id_of(self, connection):
-        return self.clients.loop.ledger.id_of(connection.fd)
+        return self.clients.loop.ledger.passing_id_of(connection.fd)
 
 
 @pytest.fixture
@@ -224,7 +227,7 @@ def test_its_successor_knows_by_the_ledger(holders, monkeypatch, still):
     if not still:
         taker.loop.destroy(taker.arrivals[0], CloseReason.KICKED)
     taker.hand_overs._accepted.clear()  # the successor has it from the ledger alone
-    taker.hand_overs.ended = taker.loop.ledger.ended()
+    taker.hand_overs.known = taker.loop.ledger.ended()
     until(lambda: idle(giver))
     assert giver.returned == []
     assert connection.fd == -1
@@ -324,7 +327,7 @@ def test_a_confirmation_that_was_sent_before_the_end_counts(holders, mute):
     assert giver.counters["handed_over"] == 100
     assert giver.hand_overs.doubts.count == 50
     until(lambda: len(mute.received) == 3)
-    ids = [giver.loop.ledger.id_of(connection.fd) for _, connection in pairs[100:]]
+    ids = [giver.loop.ledger.passing_id_of(connection.fd) for _, connection in pairs[100:]]
     assert mute.received[2] == Ask(ids)
     mute.links[-1].send(Have(ids, ids[:49]))
     until(lambda: idle(giver))
@@ -341,3 +344,22 @@ def test_nothing_stays_open_behind_doubts(holders, mute):
     until(lambda: idle(giver))
     giver.loop.destroy(giver.returned[0], CloseReason.KICKED)
     assert len(descriptors()) <= before
+
+
+def test_a_successor_remembers_by_which_hand_overs_its_clients_came(holders, monkeypatch):
+    """Though it has given one on since, under another id: whoever asks late must not serve that client once more."""
+    giver, taker = holders
+    giver.gone = False
+    _, connection = giver.bound(1)
+    dies_before_it_confirms(taker, monkeypatch)
+    giver.hand_overs.give(connection, "h/1")
+    until(lambda: taker.arrivals)
+    taker.hand_overs._accepted.clear()
+    taker.hand_overs.known = taker.loop.ledger.ids()
+    taken = taker.arrivals[0]
+    taker.loop.ledger.passing(taken.fd, 2, new_id())
+    taker.loop.destroy(taken, CloseReason.KICKED)
+    taker.clients.connect()  # its descriptor, and so its slot, is another's now
+    until(lambda: idle(giver))
+    assert giver.returned == []
+    assert connection.fd == -1

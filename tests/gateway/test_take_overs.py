@@ -74,7 +74,7 @@ def is_closed(end):
 
 def test_an_empty_ledger(scene):
     left = scene.take_over()
-    assert (left.served, dict(left.passing), dict(left.listeners), left.ended, left.lost) == ([], {}, {}, set(), 0)
+    assert (left.served, dict(left.passing), dict(left.listeners), left.known, left.lost) == ([], {}, {}, set(), 0)
 
 
 def test_a_client_is_served_on_with_all_that_is_known(scene):
@@ -147,7 +147,7 @@ def test_facts_that_are_not_whole(scene, caplog):
     at = 4096 + connection.fd * 256
     os.pwrite(scene.memory, struct.pack("H", 0), at + 2)
     other, unreadable = scene.client()
-    os.pwrite(scene.memory, b"\xc1", 4096 + unreadable.fd * 256 + 32)
+    os.pwrite(scene.memory, b"\xc1", 4096 + unreadable.fd * 256 + 40)
     with caplog.at_level("INFO"):
         left = scene.take_over()
     assert is_closed(end)
@@ -168,7 +168,7 @@ def test_a_client_with_its_last_words_said_is_closed_and_not_counted_again(scene
 def test_passing_clients_by_worker(scene):
     pairs = [scene.client() for _ in range(3)]
     for (_, connection), peer in zip(pairs, (1, 2, 1), strict=True):
-        scene.dead.passing(connection.fd, peer)
+        scene.dead.passing(connection.fd, peer, 7)
     left = scene.take_over()
     assert {peer: [one.fd for one in passing] for peer, passing in left.passing.items()} == {
         1: [pairs[0][1].fd, pairs[2][1].fd],
@@ -198,7 +198,7 @@ def test_who_has_ended_is_known_to_whoever_asks(scene):
             scene.dead.leave(connection.fd)
             os.close(connection.fd)
     left = scene.take_over()
-    assert left.ended == {ids["marked"], ids["closing"], ids["left"]}
+    assert left.known == set(ids.values())
     assert scene.next.ledger.ids() == {ids["served"]}
 
 
