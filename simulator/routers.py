@@ -41,7 +41,9 @@ class Router:
         self.start()
 
     def start(self) -> None:
-        """A new process on the same endpoints."""
+        """A new process on the same endpoints, unless one runs."""
+        if self.alive:
+            return
         world = self.world
         self.process = process = Process(world, self.name, self.host, Descriptors(), 1)
         process.hub = self
