@@ -247,7 +247,7 @@ def test_a_client_that_was_there_before_is_not_taken_for_one_that_is_there_now(h
     until(lambda: other.arrivals and idle(one))
     other.hand_overs.give(other.arrivals[0], "h/0")
     until(lambda: one.arrivals and idle(other))
-    other.hand_overs.ended = other.loop.ledger.ended()
+    other.hand_overs.known = other.loop.ledger.ids() | other.loop.ledger.ended()
     (link,) = other.listener.links
     link._reader.stop()
     one.hand_overs.give(one.arrivals[0], "h/1")
