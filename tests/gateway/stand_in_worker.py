@@ -29,9 +29,7 @@ if _ORDER[0] == "import":
     time.sleep(0.3)
 
 
-def main(
-    index: int, client_listener: int, nginx_listener: int, ledger: int, *, guardian: int, evacuate: bool
-) -> int:
+def main(index: int, client_listener: int, nginx_listener: int, ledger: int, *, guardian: int, evacuate: bool) -> int:
     """Do what the order says; its number is the exit status."""
     _note("tasks", "evacuate" if evacuate else "serve")
     assert guardian == os.getppid()
