@@ -31,7 +31,7 @@
 #define TICKS_PER_S 50
 #define PIECES 3
 #define SMALL_BUFFER 4096
-#define SMALL_SEGMENT 128 /* or the server's kernel would take megabytes for a slow client */
+#define SMALL_SEGMENT 536 /* or the server's kernel would take megabytes for a slow client */
 
 static struct sockaddr_in server, source;
 static struct member *members;

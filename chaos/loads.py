@@ -23,7 +23,7 @@ _SLOW_BYTES, _FILLING_BYTES = 1024, 32 << 10
 #: More of these under way at once would be a benchmark of queues.
 _FILLING_AT_ONCE = 200
 #: Rounds of one push to each slow client that must find output waiting.
-_FULL_ROUNDS = 3
+_FULL_ROUNDS = 2
 
 
 class Load:
@@ -107,6 +107,10 @@ class Load:
         self._thread.join(30)
         for sender in self._senders:
             sender.flush(seconds)
+
+    def delivered(self) -> int:
+        """Pushes that were SENT, BUFFERED or ACKED so far."""
+        return sum(push.outcome in DELIVERED for push in self.pushes)
 
     @property
     def statistics(self) -> list[Statistics]:

@@ -1,9 +1,10 @@
-"""Two hosts on one machine: network namespaces joined by a pair of veth devices. Needs root and iproute2."""
+"""Hosts on this machine: network namespaces, two of them joined by a pair of veth devices. Needs root and iproute2."""
 
 import contextlib
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,8 +27,7 @@ class Hosts:
         self.addresses = (f"{network}.1", f"{network}.2")
 
     def __enter__(self) -> Self:
-        if os.geteuid() != 0 or not shutil.which("ip"):
-            raise NetworkFault("two hosts need root and the command `ip` (Debian: apt-get install iproute2)")
+        _need()
         try:
             self._set_up()
         except BaseException:
@@ -63,9 +63,37 @@ class Hosts:
                 _ip("netns", "delete", name)
 
 
+class Host:
+    """One namespace, with a loopback device of its own. There within the `with` block."""
+
+    def __init__(self) -> None:
+        self.name = f"pg{os.getpid()}"
+
+    def __enter__(self) -> Self:
+        _need()
+        _ip("netns", "add", self.name)
+        _ip("-n", self.name, "link", "set", "lo", "up")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _ip("netns", "delete", self.name)
+
+
+def limit_send_buffers(most_bytes: int) -> None:
+    """In the namespace of this process, the kernel keeps no more of a connection's output."""
+    Path("/proc/sys/net/ipv4/tcp_wmem").write_text(f"4096 {most_bytes // 2} {most_bytes}")
+
+
 def within(name: str) -> tuple[str, ...]:
     """A command that runs another in a namespace; it becomes that one, so their pid is the same."""
     return ("ip", "netns", "exec", name)
+
+
+def _need() -> None:
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        raise NetworkFault("namespaces need root and the command `ip` (Debian: apt-get install iproute2)")
 
 
 def _ip(*arguments: str) -> None:

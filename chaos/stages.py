@@ -46,6 +46,8 @@ def progress(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
+#: How long nothing more must come at the end: when everything is there, and when something is missing (seconds).
+_QUIET_S, _QUIET_QUICK_S = (2.0, 15.0), (0.5, 4.0)
 #: How waiting for a fleet, or a process of it, ends badly.
 FleetFault = (TimeoutError, RuntimeError, AssertionError, ConnectionError)
 
@@ -163,7 +165,7 @@ class Stage:
         self.crowd.busy(False)
         self.load.stop()
         self.crowd.drain()
-        self._await_quiet(1.5 if self.plan.quick else 2.0)
+        self._await_quiet(*(_QUIET_QUICK_S if self.plan.quick else _QUIET_S))
         self.watch.settle(self.fleet.settings.worker_heartbeat_ms / 1000)
         stats, result = self.crowd.stats(), self.result
         comparison = Comparison(self.load.pushes, excused, self.load.started_ns)
@@ -189,16 +191,22 @@ class Stage:
         self.result.state("ends of connections, by the workers", _counts(closed))
         self.result.state("what clients were told", _counts(self.result.whole().disconnected_by))
 
-    def _await_quiet(self, seconds: float) -> None:
-        """Until nothing has come for so long, at most a minute."""
-        deadline, seen = time.monotonic() + 60, -1
+    def _await_quiet(self, copies_s: float, missing_s: float) -> None:
+        """Until nothing has come for `copies_s`, and if something is missing for `missing_s`; at most two minutes.
+
+        A kernel whose peer had no room for long tries again after seconds.
+        """
+        wanted, everybody = self.load.delivered(), len(self.crowd.clients)
+        deadline, since, seen = time.monotonic() + 120, time.monotonic(), -1
         while time.monotonic() < deadline:
             stats = self.crowd.stats()
             now = stats["pushes"] + stats["answered"] + stats["lost"]
-            if now == seen and stats["bound"] == len(self.crowd.clients):
+            if now != seen:
+                seen, since = now, time.monotonic()
+            is_whole = stats["pushes"] >= wanted and stats["bound"] == everybody
+            if time.monotonic() - since > (copies_s if is_whole else missing_s):
                 return
-            seen = now
-            time.sleep(seconds)
+            time.sleep(0.2)
 
     def promise_all(self, *, disconnects: int | None = 0, copies: bool = False) -> None:
         """The promises that hold whatever happens. `disconnects` None: the scenario has its own.

@@ -3,18 +3,15 @@
 The hosts are network namespaces; what runs on the first is this program itself, started again in there.
 """
 
-import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from chaos.insides import answer, run_inside
 from chaos.ledgers import DELIVERED
-from chaos.networks import Hosts, within
+from chaos.networks import Hosts
 from chaos.results import Result
 from chaos.stages import Plan
 from chaos.two_hosts import TwoHosts
@@ -31,12 +28,7 @@ _HOPELESS = frozenset({Outcome.UNKNOWN, Outcome.UNAVAILABLE, Outcome.OFFLINE})
 def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
     """It has no parts. Raises NetworkFault where namespaces cannot be had."""
     with Hosts() as hosts:
-        about = json.dumps({"plan": asdict(plan), "mark": hosts.mark}, default=str)
-        command = [*within(hosts.names[0]), sys.executable, "-m", "chaos.scenarios.hosts", about]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=900, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the run between two hosts ended with status {done.returncode}")
-    yield Result.from_json(json.loads(done.stdout))
+        yield run_inside(hosts.names[0], "chaos.scenarios.hosts", plan, mark=hosts.mark)
 
 
 def run_on_first(plan: Plan, hosts: Hosts) -> Result:
@@ -100,10 +92,5 @@ def _state_outage(stage: TwoHosts, cut_ns: int, back_ns: int) -> None:
     )
 
 
-def _main(text: str) -> None:
-    about: dict[str, Any] = json.loads(text)
-    print(json.dumps(run_on_first(Plan.from_json(about["plan"]), Hosts(about["mark"])).as_json()))
-
-
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    answer(sys.argv[1], lambda plan, about: run_on_first(plan, Hosts(about["mark"])))
