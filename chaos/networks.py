@@ -72,7 +72,7 @@ class Host:
     def __enter__(self) -> Self:
         _need()
         _ip("netns", "add", self.name)
-        # As on a network. Loopback's usual segments of 64 KiB do not fit a small send buffer: each would wait for an ACK.
+        # As on a network. Loopback's usual 64 KiB segments do not fit a small send buffer: each would wait for an ACK.
         _ip("-n", self.name, "link", "set", "lo", "mtu", "1500", "up")
         return self
 
