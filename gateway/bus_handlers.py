@@ -1,9 +1,12 @@
 """What a worker does with the routers' messages, and what it tells them."""
 
 import logging
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
+
+import ujson
 
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection
@@ -27,6 +30,10 @@ logger = logging.getLogger(__name__)
 _SENT = bytes((Outcome.SENT,))
 _STALE, _UNAVAILABLE = bytes((bus.STALE,)), bytes((Outcome.UNAVAILABLE,))
 _COUNTED = [(bytes((outcome,)), outcome_counter(outcome)) for outcome in Outcome]
+
+
+#: A ring that takes more bytes (some hundreds of workers) is not noted for a successor.
+_NOTED_RING_MAX = 2_000
 
 
 class Process(NamedTuple):
@@ -125,10 +132,21 @@ class BusHandlers:
             )
         self._landing.moving.fence(router, news.epoch)
         if followed:
+            self._note_ring()
             self._spread(range(len(self._routers)))
             self._landing.ring_changed()
         else:
             self._spread([router])
+
+    def _note_ring(self) -> None:
+        """For a successor: it tells a router that has started meanwhile, too, who there is."""
+        ring = zlib.compress(ujson.dumps(bus.ring_fields(self._ownership.news)).encode(), 1)
+        self._clients.ledger.note_own("ring", ring if len(ring) <= _NOTED_RING_MAX else b"")
+
+    def _noted_ring(self) -> dict[str, Any] | None:
+        """The ring that a predecessor followed."""
+        noted = self._clients.ledger.own.get("ring")
+        return ujson.loads(zlib.decompress(noted)) if noted else None
 
     def _taken(self, router: int, frames: list[bytes]) -> None:
         body = bus.decode_control(frames)
@@ -205,8 +223,9 @@ class BusHandlers:
             "routers": self._routers.positions,
             "claims": len(self._deliveries.claims.mine),
         }
-        if self._ownership.known:
-            body["ring"] = bus.ring_fields(self._ownership.news)
+        ring = bus.ring_fields(self._ownership.news) if self._ownership.known else self._noted_ring()
+        if ring:
+            body["ring"] = ring
         self._routers.send(router, bus.encode_control(bus.READY1, body))
         self._landing.claiming.repeat(lambda frames: self._routers.send(router, frames))
 

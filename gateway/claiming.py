@@ -89,8 +89,8 @@ class Claiming:
     def given(self, connection: Connection) -> None:
         """A claimed client is with another worker: its owner, or one that claims it in turn.
 
-        Then pushes that still come here wait until the routers say that that one's claim is in force: TAKEN1 is the last
-        that comes by this one.
+        Then pushes that still come here wait until the routers say that that one's claim is in force: TAKEN1 is the
+        last that comes by this one.
         """
         claim = claim_of(connection)
         if self._ownership.is_near(self._ownership.owner(claim.token) or ""):

@@ -40,6 +40,7 @@ class Membership:
         self._settled_by = now + self._settle_s
         self._claims_by: float | None = None
         self._expected = settings.workers
+        self._others_may_come = bool(settings.bus_port)  # of other hosts, nobody says how many
         self._timeout_s = settings.worker_timeout_ms / 1000
         self._forget_s = settings.move_timeout_s
         self._beat_s = settings.worker_heartbeat_ms / 1000
@@ -92,6 +93,8 @@ class Membership:
         worker.routers = checked_routers(body)
         if news is not None:
             self._epochs.hear(news)
+            if self.settled and not self._epochs.ring.live:  # nobody had come in time, so nobody has told of the others
+                self._expect(news, now)
         elif not fresh:
             self._epochs.pass_epoch(epoch_said(worker))
         if fresh or state is not worker.state:
@@ -223,10 +226,10 @@ class Membership:
         return True
 
     def _all_there(self) -> bool:
-        """All workers of this host, and of the ring that they follow."""
+        """All workers of this host, and of the ring that they follow; if they follow none, more may come."""
         live = {worker.name for worker in self.in_state(WorkerState.LIVE)}
         heard = self._epochs.heard
-        if heard is not None and not heard.live.keys() <= live:
+        if self._others_may_come if heard is None else not heard.live.keys() <= live:
             return False
         return sum(name.rpartition("/")[0] == self.host_name for name in live) >= self._expected
 
@@ -243,8 +246,8 @@ class Membership:
             for identity in self._returned:
                 self._tell_ring(self.workers[identity], now)
             return False
-        self._gone.clear()
         self._expect(ring, now)
+        self._gone.clear()
         for worker in self.workers.values():
             self._tell_ring(worker, now)
         live = sorted(ring.live)
@@ -268,10 +271,13 @@ class Membership:
         return [(self.workers[identity], fresh) for identity, fresh in returned.items()]
 
     def _expect(self, ring: RingNews, now: float) -> None:
-        """Workers of a ring that this router has not met: they may yet come."""
-        for name, hand_over in ring.live.items():
-            if name.encode() not in self.workers:
-                self.workers[name.encode()] = Worker(name.encode(), now, hand_over)
+        """Workers of a ring that this router has not met: they may yet come, or hold clients."""
+        for state, named in ((WorkerState.RESTARTING, ring.live), (WorkerState.LOST, ring.leaving)):
+            for name, hand_over in named.items():
+                identity = name.encode()
+                if identity not in self.workers and name not in self._gone:
+                    self.workers[identity] = worker = Worker(identity, now, hand_over)
+                    worker.state = state
 
     def _is_decider(self) -> bool:
         """Whether no worker hears a router of a smaller position."""

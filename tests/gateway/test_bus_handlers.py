@@ -48,6 +48,30 @@ def test_ready_says_who_this_is(worker):
     one.handlers.say_ready(0)
     ring = {"epoch": [1, 1], "live": {A: one.path}, "leaving": {}}
     assert last(one, bus.READY1) == first | {"ring": ring, "fan_out": 9}
+
+
+def test_a_successor_tells_the_ring_of_its_predecessor_until_it_follows_one(worker):
+    """A router that starts at the same time learns from it who else there is."""
+    one, successor = worker(), worker()
+    one.ring(7, [one], [successor])
+    successor.loop.ledger.own = one.loop.ledger.own
+    successor.handlers.say_ready(0)
+    expected = {"epoch": [1, 7], "live": {A: one.path}, "leaving": {A: successor.path}}
+    assert last(successor, bus.READY1)["ring"] == expected
+    assert not successor.ownership.known
+    successor.ring(8, [successor])
+    successor.handlers.say_ready(0)
+    assert last(successor, bus.READY1)["ring"]["epoch"] == [1, 8]
+
+
+def test_a_ring_that_would_not_fit_is_not_noted(worker):
+    one = worker()
+    for count in (300, 3000):
+        live = {f"host-{number}/0": f"/run/push-gateway/hand-over/{number}.sock" for number in range(count)}
+        one.hear(bus.encode_ring(bus.RingNews(Epoch(1, count), live, {})))
+        noted = one.loop.ledger.own["ring"]
+        assert bool(noted) == (count == 300)
+        assert one.loop.ledger._read_own()["ring"] == noted
     one.landing.leaving = True
     one.hear(bus.encode_control(bus.WHO1, {}))
     assert last(one, bus.READY1)["leaving"] is True

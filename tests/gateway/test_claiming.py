@@ -378,7 +378,7 @@ def test_a_claim_that_nobody_takes_over_ends_in_time(leaving):
 
 
 def test_a_claim_is_not_needed_when_a_ring_gives_the_token_to_this_host(leaving):
-    one, other, token, _, claim = leaving
+    one, other, _, _, claim = leaving
     until(lambda: not one.landing.hand_overs.count)
     one.ring(3, [other], [one])
     one.advance()

@@ -66,7 +66,7 @@ def test_nobody_who_comes_over_tcp_is_killed(port: int) -> None:
     """It may say any pid."""
     with (
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as victim,
-        RouterProcess(bus_port=port, worker_timeout_ms=300, worker_heartbeat_ms=100) as router,
+        RouterProcess(bus_port=port, worker_timeout_ms=300, worker_heartbeat_ms=100, ring_settle_ms=0) as router,
         StandInWorker(router, endpoint=f"tcp://127.0.0.1:{port}", pid=victim.pid, started=started(victim.pid)),
     ):
         wait_until(lambda: "h/0 lost" in router.log, "lost")

@@ -132,6 +132,46 @@ def test_it_waits_for_all_workers_of_the_ring_that_is_followed() -> None:
     assert len(fleet.rings("h/0")) == 1
 
 
+def test_a_ring_of_nobody_is_not_gone_on_from() -> None:
+    """No worker came in time; the first that comes tells who else there is, whatever the epochs."""
+    for seconds in (5, -5):
+        fleet = DrivenCore(workers=1, ring_settle_ms=1000, worker_timeout_ms=3000)
+        fleet.advance(2)
+        fleet.join("h/0", ring=ring(Epoch(STARTED_MS + 1000 * seconds, 7)))
+        assert fleet.rings("h/0")[-1].live == BOTH
+        fleet.push(b"r", *[b"t%d" % number for number in range(20)])
+        assert {sent.worker for sent in fleet.sent()} == {"h/0"}
+        fleet.join("h/1")
+        assert {sent.worker for sent in fleet.sent()} == {"h/1"}
+
+
+def test_those_that_still_have_clients_by_the_ring_that_is_followed_are_told_to_all() -> None:
+    fleet = DrivenCore(workers=1, ring_settle_ms=1000, move_timeout_s=10)
+    left = {"h/8": "/run/h/8.sock", "h/9": "/run/h/9.sock"}
+    fleet.join("h/0", ring=bus.ring_fields(RingNews(GREATER, {"h/0": "elsewhere"}, left)))
+    assert fleet.rings("h/0") == [RingNews(GREATER._replace(counter=8), {"h/0": "/run/h/0.sock"}, left)]
+    fleet.say("h/9", bus.encode_control(bus.BYE1, {"gone": True}))
+    assert fleet.rings("h/0")[-1].leaving.keys() == {"h/8"}
+    for _ in range(25):
+        fleet.advance(0.5)
+        beat(fleet, "h/0", 0)
+    fleet.join("h/1")
+    assert fleet.rings("h/0")[-1].leaving == {}
+
+
+def test_a_new_router_that_takes_workers_of_other_hosts_waits_for_them_where_nobody_knows_a_ring() -> None:
+    fleet = DrivenCore(workers=1, ring_settle_ms=1000, bus_port=7000)
+    fleet.join("h/0")
+    fleet.advance(0.9)
+    assert fleet.rings("h/0") == []
+    fleet.join("other/0", ring=ring(GREATER, **{"h/0": "/run/h/0.sock", "other/0": "/run/other/0.sock"}))
+    assert len(fleet.rings("h/0")) == 1
+    fleet = DrivenCore(workers=1, ring_settle_ms=1000, bus_port=7000)
+    fleet.join("h/0")
+    fleet.advance(1.1)
+    assert len(fleet.rings("h/0")) == 1
+
+
 def test_workers_of_other_hosts_are_not_those_that_a_new_router_waits_for() -> None:
     fleet = DrivenCore(workers=1, ring_settle_ms=1000)
     fleet.join("other/0")

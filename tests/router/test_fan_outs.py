@@ -86,7 +86,8 @@ def test_a_worker_that_is_away_gets_it_when_it_is_back() -> None:
     assert fleet.answers() == []
     fleet.cut.clear()
     fleet.join("h/0", incarnation="b")
-    assert [frames[0] for name, frames in fleet.to_workers if name == "h/0"][-3:] == [bus.RING1, bus.ALL1, bus.ALL1]
+    kinds = [frames[0] for name, frames in fleet.to_workers if name == "h/0"]
+    assert kinds[-4:] == [bus.RING1, bus.TAKEN1, bus.ALL1, bus.ALL1]
     for frames in fleet.messages(bus.ALL1, "h/0"):
         counts(fleet, "h/0", frames, matched=2, sent=2)
     for _, _, _, detail in fleet.answers():

@@ -318,7 +318,7 @@ def test_ring_comes_before_the_batches_routed_by_it() -> None:
     fleet.outcomes(first)
     kinds = [(frames[0], bus.decode_batch(frames).epoch.counter if frames[0] == bus.PUSHES1 else 0)
              for name, frames in fleet.to_workers if name == "h/1"]  # fmt: skip
-    assert kinds == [(bus.ALIVE1, 0), (bus.RING1, 0), (bus.PUSHES1, 2)]
+    assert kinds == [(bus.ALIVE1, 0), (bus.RING1, 0), (bus.TAKEN1, 0), (bus.PUSHES1, 2)]
 
 
 @pytest.mark.parametrize("outcomes", [b"", bytes(1), bytes(3)])
