@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 #: Between two looks whether all clients have gone (seconds).
 _LOOK_S, _LOOK_CLOSED_S = 0.01, 0.05
+#: A worker that has only just started has this long to hear of a ring, and so of others (seconds).
+_RING_S = 5
 #: Another worker has this long to take a leaving one's listeners.
 _KEEP_S = 1.0
 #: A stopping fleet's clients have this long to take their last bytes.
@@ -66,6 +68,7 @@ class Departure:
         logger.info("worker %s leaves with %d connections", self._ownership.name, self._clients.table.count)
         self._landing.leaving = True
         self._leave_by = self._clients.wheel.tick + self._drain_timeout_s
+        self._ring_by = self._clients.wheel.tick + min(_RING_S, self._drain_timeout_s)
         self._say_leaving()
         self._clients.later(_LOOK_S, self._leave_when_empty)
 
@@ -76,7 +79,7 @@ class Departure:
         alone = left and not self._ownership.others
         if left and self._landing.empty:
             self._pass_listeners()
-        elif alone or not self._ownership.known or self._clients.wheel.tick >= self._leave_by:
+        elif alone or self._clients.wheel.tick >= (self._leave_by if self._ownership.known else self._ring_by):
             self.stop()
         else:
             self._clients.later(_LOOK_S, self._leave_when_empty)

@@ -72,7 +72,9 @@ class Guardian:
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
 
     def run(self) -> int:
-        while not self._told_within(0):
+        if self._told_within(0):
+            return 0
+        while True:
             status = self._wait(self._start(evacuate=False))
             if self.told == [signal.SIGTERM] and status not in (0, BAD_SETTINGS):
                 log("WARNING", f"{self.name} {ending(status)} while it was leaving: giving its clients away")
@@ -80,15 +82,15 @@ class Guardian:
                 status = self._wait(self._start(evacuate=True))
             if self.told:
                 return self._left(status)
-            if status in (0, BAD_SETTINGS):
+            if status == 0 or (status == BAD_SETTINGS and not self._has_clients()):
                 return status
             self._clean_up()
             pause = self._pause(status)
             if pause is None:
                 return self._evacuate()
-            if pause and self._told_within(pause):
-                break
-        return 0
+            told = self._told_within(pause)
+            if told:
+                return self._leave_without_worker(told)
 
     def _start(self, evacuate: bool) -> int:
         os.pwrite(self._ledger, bytes(8), _BEAT_AT)
@@ -96,6 +98,9 @@ class Guardian:
 
     def _pause(self, status: int) -> float | None:
         """Seconds until the next start; None: it has died too often."""
+        if status == BAD_SETTINGS:
+            log("ERROR", f"{self.name} refuses its settings, which have changed: its clients wait for better ones")
+            return LONGEST_PAUSE_S
         now = time.monotonic()
         self._deaths.append(now)
         recent = sum(now - death < DEATHS_WITHIN_S for death in self._deaths)
@@ -134,9 +139,21 @@ class Guardian:
                 if ended:
                     return os.waitstatus_to_exitcode(status)
 
-    def _told_within(self, seconds: float) -> bool:
-        """Whether a signal to stop comes while there is no worker."""
-        return signal.sigtimedwait(PASSED_ON, seconds) is not None
+    def _told_within(self, seconds: float) -> signal.Signals | None:
+        """A signal to stop that comes while there is no worker."""
+        got = signal.sigtimedwait(PASSED_ON, seconds)
+        return signal.Signals(got.si_signo) if got else None
+
+    def _leave_without_worker(self, told: signal.Signals) -> int:
+        """The worker's clients are given away (SIGTERM), or told to return (SIGINT), by a last one."""
+        self.told.append(told)
+        pid = self._start(evacuate=True)
+        if told == signal.SIGINT:
+            os.kill(pid, told)  # waits until it has a handler
+        return self._left(self._wait(pid))
+
+    def _has_clients(self) -> bool:
+        return any(self._kinds())
 
     def _left(self, status: int) -> int:
         if status == 0:
@@ -205,7 +222,8 @@ def ending(status: int) -> str:
 def log(level: str, text: str) -> None:
     """One line like those of `logging`, which would double this process's size."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    os.write(2, f"{stamp} {level} gateway.guardian: {text}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk or a closed pipe must not end it, and its clients with it
+        os.write(2, f"{stamp} {level} gateway.guardian: {text}\n".encode())
 
 
 def start_worker(arguments: list[str]) -> int:

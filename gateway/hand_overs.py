@@ -103,6 +103,7 @@ class HandOvers:
 
     def give(self, connection: Connection, worker: str) -> None:
         """Hand a client over to `worker`, with all others of this turn. From now on it is not served here."""
+        self._clients.ledger.mark(connection)  # a SUB that it has just said is owed an answer
         self._clients.let_go(connection)
         if connection.state == State.BOUND and connection.token:
             self.away[connection.token] = connection

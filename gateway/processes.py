@@ -42,6 +42,7 @@ def watch_process(pid: int, ended: Callable[[], None]) -> Any:
 
 
 def usual_priority(guardian: int) -> None:
-    """From now on no more priority than the guardian has: it let this process start first."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, guardian))
+    """From now on no more priority than the guardian has, which let this process start first: every thread of it."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, int(thread), os.getpriority(os.PRIO_PROCESS, guardian))

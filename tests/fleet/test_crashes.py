@@ -161,6 +161,22 @@ def test_worker_that_stands_still_is_killed_before_its_clients_are_served(start_
         assert client.ping(30) == 30
 
 
+def test_a_worker_that_leaves_as_soon_as_it_has_started(start_fleet: StartFleet) -> None:
+    """Killed, and told to leave before the next one has heard of a ring: its clients go to the other all the same."""
+    fleet = start_fleet(workers=2)
+    token = owned_by(0)
+    with connect("v2", fleet.address) as client, RawSender(fleet.endpoint) as sender:
+        client.subscribe(token)
+        assert client.ping(30) == 30
+        wait_until_idle(fleet)
+        os.kill(fleet.worker_pid(0), signal.SIGKILL)
+        fleet.processes["gateway-0"].send(signal.SIGTERM)
+        assert fleet.processes["gateway-0"].wait() == 0
+        assert sender.push(token, b"x", timeout_ms=20_000) in (SENT, BUFFERED)
+        assert client.read_push().body == b"x"
+        assert client.ping(30) == 30
+
+
 def test_guardian_killed(start_fleet: StartFleet) -> None:
     """Its worker gives its clients away and ends; a new one, started meanwhile, waits for that."""
     fleet = start_fleet(workers=2, worker_heartbeat_ms=100)

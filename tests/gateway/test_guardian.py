@@ -174,12 +174,38 @@ def test_signal_during_the_workers_import_waits_for_it(guarded: Guarded) -> None
     assert guarded.diary("signals") == ["SIGTERM"]
 
 
-def test_signal_in_a_pause_ends_the_guardian(guarded: Guarded) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_in_a_pause_is_for_a_last_worker(guarded: Guarded, number: signal.Signals) -> None:
+    """There is none to pass it on to just then, but there are its clients."""
     guarded.start("exit 7")
     wait_until(lambda: "again in 0.40 s" in guarded.process.log, "the fourth death")
+    (guarded.directory / "order").write_text("wait" if number == signal.SIGINT else "exit 0")
+    guarded.process.send(number)
+    assert guarded.process.wait() == 0
+    assert guarded.diary("tasks") == ["serve"] * 4 + ["evacuate"]
+    assert guarded.diary("signals") == (["SIGINT"] if number == signal.SIGINT else [])
+
+
+def test_settings_that_were_broken_meanwhile_cost_no_client(guarded: Guarded) -> None:
+    guarded.start("open")
+    pid = guarded.started()
+    (guarded.directory / "order").write_text("exit 2")
+    os.kill(pid, signal.SIGKILL)
+    guarded.started(3)
+    assert "worker 0 refuses its settings, which have changed" in guarded.process.log
+    (guarded.directory / "order").write_text("open")
+    wait_until(lambda: len(guarded.diary("client")) == 2, "a worker that serves")
+    assert guarded.diary("open")[-1] == str(guarded.diary("client")[:1])
     guarded.process.send(signal.SIGTERM)
-    assert guarded.process.wait(1) == 0
-    assert len(guarded.diary("starts")) == 4
+    assert guarded.process.wait() == 0
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    guardian.log("ERROR", "nobody reads this")
 
 
 def test_worker_starts_as_a_plain_process(guarded: Guarded) -> None:
