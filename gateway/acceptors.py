@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import resource
 import socket
 from typing import Any
 
@@ -16,8 +15,6 @@ from gateway.streams import PROXY_ALLOWED, PROXY_DONE, PROXY_REQUIRED, Network, 
 logger = logging.getLogger(__name__)
 
 _ACCEPTS_PER_TURN = 64
-#: Descriptors kept free for the worker itself: hand-overs, bus, logs.
-_RESERVED_DESCRIPTORS = 128
 _WARN_EVERY_TICKS = 60
 #: The peer has gone before it was accepted. Anything else (no descriptor, no memory) is tried again at the next tick.
 _PEER_GONE = (errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET)
@@ -30,8 +27,8 @@ class Acceptor:
         self._clients = clients
         self._hello_timeout_s = hello_timeout_s
         self._proxies = proxies
-        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_DESCRIPTORS
         self._listeners: list[tuple[socket.socket, bool, Any]] = []
+        self._stopped: list[tuple[socket.socket, bool, Any]] = []
         self._paused = False
         self._warned_at = -_WARN_EVERY_TICKS
         clients.each_tick(self._resume)
@@ -46,7 +43,7 @@ class Acceptor:
         """Accept what is in the queue of one listener now."""
         for other, proxied, _ in list(self._listeners):
             if other is listener:
-                self._accept(other, proxied)
+                self._accept_all(other, proxied)
 
     def ignore(self, listener: socket.socket) -> None:
         """Accept no more from this one."""
@@ -58,32 +55,44 @@ class Acceptor:
         """Accept no more; the listeners stay open with their parent."""
         for _, _, watcher in self._listeners:
             watcher.stop()
-        self._listeners.clear()
+        self._stopped, self._listeners = self._listeners, []
+
+    def go_on(self) -> None:
+        """Accept again from those of `stop`."""
+        for listener, proxied, _ in self._stopped:
+            self.listen(listener, proxied)
+        self._stopped = []
 
     def sweep(self) -> None:
         """Accept what is in the queues now."""
         for listener, proxied, _ in list(self._listeners):
-            self._accept(listener, proxied)
+            self._accept_all(listener, proxied)
 
-    def _accept(self, listener: socket.socket, proxied: bool) -> None:
+    def _accept_all(self, listener: socket.socket, proxied: bool) -> None:
+        while self._accept(listener, proxied):
+            pass
+
+    def _accept(self, listener: socket.socket, proxied: bool) -> bool:
+        """One turn's; whether there may be more."""
         for _ in range(_ACCEPTS_PER_TURN):
-            if self._clients.table.count >= self._most:
+            if self._clients.is_full:
                 self._pause(f"{self._clients.table.count} connections held")
-                return
+                return False
             try:
                 # socket.accept() would build a socket object for each connection; this is the call below it
                 fd, peer = listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in _PEER_GONE:
                     continue
                 self._pause(os.strerror(error.errno or 0).lower())
-                return
+                return False
             os.set_blocking(fd, False)
             self._clients.counters["accepted"] += 1
             # one tick more: the present one may be over at once
             self._clients.adopt(self._connection(fd, peer, proxied), self._hello_timeout_s + 1)
+        return True
 
     def _connection(self, fd: int, peer: Any, proxied: bool) -> Connection:
         inet = isinstance(peer, tuple)

@@ -6,6 +6,7 @@ application's business (`gateway.conversations` in a worker, an echo in the conf
 
 import logging
 import os
+import resource
 import select
 import socket
 import time
@@ -27,6 +28,8 @@ from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Descriptors kept free for the worker itself: hand-overs, bus, logs.
+_RESERVED_DESCRIPTORS = 128
 READ_BYTES = 32 * 1024
 _EVENTS_PER_TURN = 256
 #: How long a connection that has been shut down may take to close its side, ticks.
@@ -75,6 +78,7 @@ class ClientLoop:
         self.application: Application
         self._settings = settings
         self._stream_limits = stream_limits
+        self._connections_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _RESERVED_DESCRIPTORS
         self._epoll = select.epoll()
         self._throttled: list[Connection] = []
         self._overloaded: set[Connection] = set()
@@ -82,6 +86,11 @@ class ClientLoop:
         self._loop = gevent.get_hub().loop
         self._watcher = self._loop.io(self._epoll.fileno(), _WATCH_READ)
         self._timer = self._loop.timer(0.25, 0.25)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more connections may come: some descriptors are kept for the worker itself."""
+        return self.table.count >= self._connections_max
 
     # --- life
 

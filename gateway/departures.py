@@ -22,6 +22,7 @@ _LOOK_S, _LOOK_CLOSED_S = 0.01, 0.05
 _RING_S = 5
 #: Another worker has this long to take a leaving one's listeners.
 _KEEP_S = 1.0
+_TRIES_MAX = 2
 #: A stopping fleet's clients have this long to take their last bytes.
 _STOP_S = 2
 
@@ -48,7 +49,8 @@ class Departure:
         self._acceptor: Acceptor
         self._kept: KeptListeners
         self._listeners: Sequence[socket.socket] = ()
-        self._stopping = self._ended = False
+        self._told = self._stopping = self._ended = False
+        self._tries = 0  # to pass the listeners on
         self._awaiting: set[str] = set()  # workers whose listeners are being passed on
         landing.hand_overs.other = self._receive
 
@@ -58,9 +60,10 @@ class Departure:
 
     def terminate(self) -> None:
         """First SIGTERM: leave the ring and give every client away. Second: stop."""
-        if self._landing.leaving:
+        if self._told:
             self.stop()
-        else:
+        self._told = True
+        if not self._landing.leaving:
             self.leave()
 
     def leave(self) -> None:
@@ -86,7 +89,8 @@ class Departure:
 
     def _pass_listeners(self) -> None:
         """Have another worker accept whoever waits in the queues, and those to come, until the successor is there."""
-        link = self._landing.hand_overs.link(self._ownership.others[0]) if self._ownership.others else None
+        others = self._ownership.others if self._tries < _TRIES_MAX else []
+        link = self._landing.hand_overs.link(others[self._tries % len(others)]) if others else None
         if link is None or self._stopping:
             self._acceptor.sweep()
             self._clients.later(0, self._go if self._landing.empty else self._leave_when_empty)
@@ -98,7 +102,16 @@ class Departure:
         self._awaiting = {worker for worker, _ in passed}
         for worker, descriptors in passed:
             link.send(Keep(worker), descriptors)
-        self._clients.later(_KEEP_S, self._go)
+        self._clients.later(_KEEP_S, self._give_up_passing)
+
+    def _give_up_passing(self) -> None:
+        """The one that was asked does not answer, and may be no more: whoever waits is served here, and given away."""
+        if self._awaiting and not self._stopping and not self._ended:
+            self._tries += 1
+            self._awaiting.clear()
+            self._acceptor.go_on()
+            self._acceptor.sweep()
+            self._clients.later(_LOOK_S, self._leave_when_empty)
 
     def _receive(self, link: PeerLink, message: HandOverMessage, descriptors: list[int]) -> None:
         """KEEP of a worker that leaves, or KEPT of the one that was asked."""
@@ -107,7 +120,7 @@ class Departure:
                 link.send(Kept(message.worker))
             return
         close_all(descriptors)
-        if isinstance(message, Kept):
+        if isinstance(message, Kept) and message.worker in self._awaiting:
             self._awaiting.discard(message.worker)
             if not self._awaiting:
                 self._go()

@@ -68,7 +68,10 @@ class Guardian:
         self.told: list[signal.Signals] = []  # what was passed on
         self._own = open_descriptors()  # listeners, lock, pid file, ledger, log
         self._ledger = int(arguments[3])
-        self._looks_max = max(1, round(int(arguments[4]) / 1000 / LOOK_S))
+        # one descriptor, so that it can look which are open when the worker has used up all others
+        self._spare = os.open("/dev/null", os.O_RDONLY)
+        self._own.add(self._spare)
+        self._looks_max = max(2, round(int(arguments[4]) / 1000 / LOOK_S))
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
 
     def run(self) -> int:
@@ -94,7 +97,12 @@ class Guardian:
 
     def _start(self, evacuate: bool) -> int:
         os.pwrite(self._ledger, bytes(8), _BEAT_AT)
-        return start_worker([*self.arguments, "evacuate" if evacuate else "serve"])
+        while True:
+            try:
+                return start_worker([*self.arguments, "evacuate" if evacuate else "serve"])
+            except OSError as error:  # no memory, or too many processes: the clients can wait
+                log("ERROR", f"{self.name} cannot be started: {error.strerror}")
+                time.sleep(LONGEST_PAUSE_S)
 
     def _pause(self, status: int) -> float | None:
         """Seconds until the next start; None: it has died too often."""
@@ -164,11 +172,13 @@ class Guardian:
     def _clean_up(self) -> None:
         """Close whatever a dead worker has left but its clients' sockets; forget sockets that are closed."""
         kinds = self._kinds()
+        os.close(self._spare)
         found = open_descriptors()
         for descriptor in found - self._own:
             if descriptor >= len(kinds) or not kinds[descriptor]:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
+        os.dup2(os.open("/dev/null", os.O_RDONLY), self._spare)
         first, size, _ = self._slots()
         for descriptor, kind in enumerate(kinds):
             if kind and descriptor not in found:

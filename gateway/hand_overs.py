@@ -32,6 +32,7 @@ from gateway.ownership import Ownership
 from gateway.peers import PeerLink, Receive, close_all
 from gateway.peers import connect as connect_by_path
 from shared.errors import BusError
+from shared.reasons import CloseReason
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ Connect = Callable[[str, str, str, Receive, Callable[[PeerLink], None]], PeerLin
 
 #: Messages to one peer that may await its TAKEN; the rest waits here and goes together.
 _WINDOW = 4
+#: A worker whose link has broken comes to ask within this time (ticks), or never.
+_ASK_TICKS = 15
 
 
 class Taker(Protocol):
@@ -76,6 +79,8 @@ class HandOvers:
         self.doubts = Doubts(clients, self._link, self._settle)
         self._accepted: defaultdict[str, deque[list[int]]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._asked: list[tuple[PeerLink, Ask]] = []
+        #: Workers whose link has broken though clients were accepted over it, and when (tick): they may come to ask.
+        self._unasked: dict[str, int] = {}
         #: Ids of clients that a dead predecessor has had, and that are no more.
         self.known: Set[int] = frozenset()
         #: Links that a worker has made to this one.
@@ -93,6 +98,14 @@ class HandOvers:
         """Clients given that are not confirmed yet."""
         under_way = sum(len(given) for _, given in self._under_way.values())
         return sum(map(len, self._waiting.values())) + under_way + self.doubts.count
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether another worker may still have to know who of its clients came here."""
+        oldest = self._clients.wheel.tick - _ASK_TICKS
+        peers = self._ownership.peers
+        self._unasked = {worker: at for worker, at in self._unasked.items() if at > oldest and worker in peers}
+        return bool(self._unasked)
 
     @property
     def moving(self) -> int:
@@ -134,7 +147,14 @@ class HandOvers:
         size = 0
         while len(records) < min(len(waiting), RECORDS_MAX) and size < RECORDS_BYTES_MAX:
             connection = waiting[len(records)]
-            record = encode_record(connection, self._clients.wheel.tick)
+            try:
+                record = encode_record(connection, self._clients.wheel.tick)
+            except Exception:
+                logger.exception("internal error: no record of %s can be made", connection.address)
+                self._clients.counters["internal_errors"] += 1
+                self._taker.came_back(waiting.pop(len(records)))
+                self._clients.destroy(connection, CloseReason.INTERNAL_ERROR)
+                continue
             if len(record) > RECORD_INLINE_MAX:
                 try:
                     files.append(_in_memory(record))
@@ -209,6 +229,8 @@ class HandOvers:
 
     def receive(self, link: PeerLink, message: HandOverMessage, descriptors: list[int]) -> None:
         """A message from a peer, on a link of either direction."""
+        if not isinstance(message, Hello):
+            self._unasked.pop(link.worker, None)  # it asks before it says anything else
         if isinstance(message, Give):
             link.send(Taken(message.number, self._take(link.worker, message, descriptors)))
         elif isinstance(message, Taken):
@@ -241,6 +263,9 @@ class HandOvers:
     def _take(self, giver: str, message: Give, descriptors: list[int]) -> list[int]:
         """Take what belongs here; indexes of the refused."""
         expected = sum(2 if record is None else 1 for record in message.records)
+        if self._clients.is_full:
+            close_all(descriptors)
+            return list(range(len(message.records)))
         if len(descriptors) != expected:
             logger.warning("hand-over of %d clients came with %d descriptors", len(message.records), len(descriptors))
             close_all(descriptors)
@@ -304,6 +329,8 @@ class HandOvers:
     def lost(self, link: PeerLink) -> None:
         """A link ended: what its peer has not confirmed is in doubt, what was not sent comes back."""
         if self._links.get(link.worker) is not link:
+            if any(self._accepted[link.worker]):
+                self._unasked[link.worker] = self._clients.wheel.tick
             self._answer_asked()
             return
         del self._links[link.worker]

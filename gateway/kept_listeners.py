@@ -18,6 +18,7 @@ import gevent
 from gateway.acceptors import Acceptor
 from gateway.hand_overs import index_of
 from gateway.ledgers import Ledger
+from gateway.peers import peer_uid
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class KeptListeners:
 
     def take_all(self) -> list[tuple[int, list[int]]]:
         """(index, descriptors) of all that are kept, for another worker to keep: this one leaves."""
+        for kept in self._kept.values():
+            kept.stop()  # the path is the next one's
         return [(index, [listener.fileno() for listener in kept.listeners]) for index, kept in self._kept.items()]
 
     def close(self) -> None:
@@ -96,6 +99,7 @@ class _Kept:
     def __init__(self, path: Path, listeners: list[socket.socket], given: Callable[[], None]) -> None:
         self.listeners = listeners
         self._path, self._given = path, given
+        self._open = True
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         self._socket.bind(str(path))
@@ -109,6 +113,9 @@ class _Kept:
         except OSError:
             return  # it has gone again
         with asker:
+            if peer_uid(asker) != os.getuid():
+                logger.warning("listeners are not given to another user")
+                return
             try:
                 socket.send_fds(asker, [b"L"], [listener.fileno() for listener in self.listeners])
             except OSError as error:
@@ -117,6 +124,9 @@ class _Kept:
         self._given()
 
     def stop(self) -> None:
-        self._watcher.stop()
-        self._socket.close()
-        self._path.unlink(missing_ok=True)
+        """Nobody is to ask here any more."""
+        if self._open:
+            self._open = False
+            self._watcher.stop()
+            self._socket.close()
+            self._path.unlink(missing_ok=True)

@@ -79,6 +79,7 @@ class Landing:
         self.claiming.outbid = self._bindings.outbid
         self.claiming.lost = self._lost
         deliveries.unclaim = self.claiming.withdraw_now
+        self.unfit: set[Connection] = set()  # of a predecessor, amid something: they cannot be gone on with
         self.leaving = False
         self.stopping = False
         self.late: Callable[[Late], None] = lambda outcomes: None
@@ -191,6 +192,11 @@ class Landing:
 
     def came_back(self, connection: Connection) -> None:
         """A client could not be given. It is held here again until it can be."""
+        if connection in self.unfit:
+            self.unfit.discard(connection)
+            self._clients.adopt_again(connection, 1)
+            self._clients.destroy(connection, CloseReason.WORKER_LOST)
+            return
         self._clients.adopt_again(connection, max(connection.deadline - self._clients.wheel.tick, 1))
         if connection.state == State.BINDING:
             self._waiting.setdefault(connection, self._clients.wheel.tick)
@@ -317,8 +323,11 @@ class Landing:
 
     @property
     def empty(self) -> bool:
-        """Whether every client has been given away or has ended, and no push can be on its way to one."""
-        return not self._clients.table.count and not self.hand_overs.count and self.claiming.idle
+        """Whether every client has been given away or has ended, no push can be on its way to one, and no other worker
+        may still have to ask about one."""
+        if self._clients.table.count or self.hand_overs.count:
+            return False
+        return self.claiming.idle and not self.hand_overs.may_be_asked
 
     def disconnect_all(self, reason: CloseReason) -> None:
         """Tell every client to come back later, each at its own time, and close."""

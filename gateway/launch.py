@@ -46,10 +46,11 @@ def prepare(settings: Settings, index: int, module: str = WORKER_MODULE) -> list
 
     From here on SIGTERM and SIGINT wait for the guardian, which inherits the mask.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, guardian.PASSED_ON)
     raise_descriptor_limit()
     make_directories(settings)
-    held = [hold_pid_file(settings, index), take_port_lock(settings.host, settings.client_port, settings.data_dir)]
+    pid_file = hold_pid_file(settings, index)  # may wait for another worker's end: signals end that
+    signal.pthread_sigmask(signal.SIG_BLOCK, guardian.PASSED_ON)
+    held = [pid_file, take_port_lock(settings.host, settings.client_port, settings.data_dir)]
     kept = fetch_listeners(settings, index)
     listeners = [
         kept.pop(0).detach() if kept else open_client_listener(settings).detach(),

@@ -54,6 +54,13 @@ def open_nginx_listener(settings: Settings, index: int) -> socket.socket:
     return listener
 
 
+def _answers(path: Path) -> bool:
+    """Whether somebody listens at a path: one that was bound anew since, by a worker that is no more, is dead."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+        asker.settimeout(_FETCH_S)
+        return asker.connect_ex(str(path)) == 0
+
+
 def fetch_listeners(settings: Settings, index: int) -> list[socket.socket]:
     """[client port's, nginx socket's] of this worker's predecessor, with whoever waits to be accepted; or [].
 
@@ -70,7 +77,8 @@ def fetch_listeners(settings: Settings, index: int) -> list[socket.socket]:
         except OSError:
             pass  # nobody keeps any
     found = [socket.socket(fileno=descriptor) for descriptor in descriptors]
-    if len(found) == 2 and found[0].getsockname()[:2] == (numeric(settings.host), settings.client_port):
+    wanted = (numeric(settings.host), settings.client_port)
+    if len(found) == 2 and found[0].getsockname()[:2] == wanted and _answers(places.nginx_path(settings, index)):
         for listener in found:
             listener.setblocking(False)
         return found

@@ -109,7 +109,7 @@ class Moving:
         for fd in range(self._scan_at, end):
             connection = by_fd[fd]
             if connection is not None:
-                self._consider(connection)
+                self._clients.guarded(self._consider, connection)
             if self._hand_overs.count >= _UNDER_WAY_MAX:
                 end = fd + 1
                 break

@@ -168,7 +168,7 @@ class PeerListener:
             self._watcher.stop()
             self._retry.start(self._watch)
             return
-        if _peer_uid(connection) != os.getuid():
+        if peer_uid(connection) != os.getuid():
             logger.warning("hand-over link from another user refused")
             connection.close()
             return
@@ -204,7 +204,8 @@ def connect(path: str, own_name: str, worker: str, receive: Receive, lost: Calla
     return link
 
 
-def _peer_uid(connection: socket.socket) -> int:
+def peer_uid(connection: socket.socket) -> int:
+    """The user at the other end of a Unix socket."""
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)

@@ -75,4 +75,6 @@ def _is_orphan(path: Path) -> bool:
         os.kill(guardian, 0)
     except ProcessLookupError:
         return True
+    except PermissionError:  # another user's by now
+        return True
     return False

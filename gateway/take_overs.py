@@ -29,6 +29,7 @@ class Left:
     passing: defaultdict[int, list[Connection]] = field(default_factory=lambda: defaultdict(list))
     listeners: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     known: set[int] = field(default_factory=set)
+    unfit: set[Connection] = field(default_factory=set)  # of `passing`, those that have a mark
     lost: int = 0
 
 
@@ -48,11 +49,13 @@ def take_over(clients: ClientLoop) -> Left:
         else:
             connection = _restored(entry)
             why = _why_lost(entry, connection, busy)
-            if connection is None or why:
+            if connection is not None and entry.kind == Kind.PASSING:
+                left.passing[entry.peer].append(connection)  # another may have it whole
+                if why:
+                    left.unfit.add(connection)
+            elif connection is None or why:
                 _lose(clients, connection or Connection(entry.fd, _peer(entry.fd)), why)
                 left.lost += 1
-            elif entry.kind == Kind.PASSING:
-                left.passing[entry.peer].append(connection)
             else:
                 left.served.append(connection)
     ledger.words[0] = ledger.words[1] = -1

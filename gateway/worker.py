@@ -208,6 +208,7 @@ class Worker:
             connection.paused = not serve
             self._clients.adopt_again(connection, self._seconds_left(connection))
             self._landing.taken_over(connection, claimed)
+        self._landing.unfit = left.unfit
         for index, connections in left.passing.items():
             for connection in connections:
                 connection.deadline = self._clients.wheel.tick + self._seconds_left(connection)

@@ -198,6 +198,8 @@ def _check_together(settings: Settings) -> None:
             f"{settings.worker_timeout_ms} is less than two heartbeats of {settings.worker_heartbeat_ms}",
         )
     _check_ports(settings)
+    if not settings.routers and not settings.router_list:
+        raise SettingsError("routers", "0, and router_list names none elsewhere: nobody would route")
     if settings.auth_required and not settings.auth_keys_file:
         raise SettingsError("auth_required", "needs auth_keys_file")
     for endpoint in split(settings.router_list):

@@ -48,20 +48,20 @@ def keeper(worker, tmp_path):
     made.close()
 
 
-def listeners():
-    """(client listener, nginx listener)."""
+def listeners(path=""):
+    """(client listener, nginx listener at `path`, or under a name that the kernel makes)."""
     client = socket.create_server(("127.0.0.1", 0), backlog=50)
     nginx = socket.socket(socket.AF_UNIX)
-    nginx.bind("")  # a name that the kernel makes
+    nginx.bind(str(path))
     nginx.listen(50)
     for listener in (client, nginx):
         listener.setblocking(False)
     return client, nginx
 
 
-def pair():
-    """Descriptors of two listeners that nobody else has, and the address of the first."""
-    client, nginx = listeners()
+def pair(keeper=None):
+    """Descriptors of two listeners that nobody else has, and the address of the first; `keeper`: of its worker 3."""
+    client, nginx = listeners(places.nginx_path(keeper.settings, 3) if keeper else "")
     address = client.getsockname()
     return [client.detach(), nginx.detach()], address
 
@@ -97,7 +97,7 @@ def test_the_nginx_socket_wants_a_proxy_header_here_too(keeper):
 
 
 def test_the_successor_fetches_them_with_those_who_wait(keeper):
-    given, address = pair()
+    given, address = pair(keeper)
     keeper.kept.keep("h/3", given)
     end = keeper.parts.call_in(address)
     end.ask(3)
@@ -153,7 +153,7 @@ def test_a_keeper_that_has_died_leaves_a_path_that_nobody_hears(keeper):
 
 
 def test_one_who_asks_and_goes_gets_nothing_and_breaks_nothing(keeper):
-    given, address = pair()
+    given, address = pair(keeper)
     keeper.kept.keep("h/3", given)
     for _ in range(3):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asker:
@@ -215,8 +215,24 @@ def test_those_that_are_kept_are_passed_on(keeper, worker):
     other.close()
 
 
+def test_an_nginx_socket_whose_path_is_anothers_is_not_taken(keeper):
+    """It has been bound anew since: nginx would not reach this one any more."""
+    given, address = pair(keeper)
+    keeper.kept.keep("h/3", given)
+    places.nginx_path(keeper.settings, 3).unlink()
+    assert fetch(keeper, address[1]) == []
+
+
+def test_more_than_one_turns_worth_that_waits_is_accepted(keeper):
+    given, address = pair(keeper)
+    keeper.kept.keep("h/3", given)
+    ends = [keeper.parts.call_in(address) for _ in range(45)]  # at once, and of a queue of fifty
+    keeper.kept.close()
+    assert all(end.ask(3)["interval"] for end in ends)
+
+
 def test_the_next_worker_of_a_keeper_that_died_goes_on(keeper, worker):
-    given, address = pair()
+    given, address = pair(keeper)
     for descriptor in given:
         keeper.parts.loop.ledger.keep_listener(descriptor, 3)
     assert keeper.kept.go_on(3, given)
