@@ -23,6 +23,8 @@ from shared.tokens import SLOTS, slot_of, token_fault
 
 #: Claims in one message.
 CHUNK = 1_000
+#: After READY1, and after each CLAIM1 behind it, the next one comes within this time.
+_REPEAT_S = 1.0
 
 
 class Claimed(NamedTuple):
@@ -45,7 +47,9 @@ class Claims:
         self.version = 0
         self._membership, self._outbox = membership, outbox
         self._tokens_of: defaultdict[str, set[bytes]] = defaultdict(set)
-        self._unrepeated: dict[str, set[bytes]] = {}  # claims of an earlier incarnation
+        self._unrepeated: dict[str, set[bytes]] = {}  # since the worker's last READY1
+        self._repeat_by: dict[str, float] = {}
+        self._looked = float("-inf")
         self._versions = [0] * SLOTS
         self._owners: Sequence[str] = ()
 
@@ -76,7 +80,8 @@ class Claims:
             self._tell(name, TAKEN1, winners)
         self._outbox.to_workers.append((worker.identity, encode_numbered(CLAIMED1, number, {})))
         worker.claims_due = max(0, worker.claims_due - len(claims))
-        self._drop_unrepeated(worker)
+        if worker.name in self._unrepeated:
+            self._await(worker, now)
 
     def _claim(self, name: str, claim: Claim) -> Iterator[tuple[str, Claim]]:
         """One claim of worker `name`. Yields whom to tell of which winner."""
@@ -104,19 +109,34 @@ class Claims:
         claims = _checked(decode_claims(decode_control(frames)))
         self._free([claim for claim in claims if self.by_token.get(claim.token) == (worker.name, claim)])
 
-    def begin(self, worker: Worker) -> None:
-        """A new incarnation: its claims are those that follow; the others go when all of these have come."""
+    def begin(self, worker: Worker, now: float) -> None:
+        """READY1: its claims are those that follow; others go when all of these have come, or nothing more comes."""
         self._unrepeated[worker.name] = set(self._tokens_of.get(worker.name, ()))
-        self._drop_unrepeated(worker)
+        self._await(worker, now)
 
-    def _drop_unrepeated(self, worker: Worker) -> None:
+    def _await(self, worker: Worker, now: float) -> None:
+        self._repeat_by[worker.name] = now + _REPEAT_S
         if not worker.claims_due:
-            tokens = self._unrepeated.pop(worker.name, None) or ()
-            self._free([self.by_token[token].claim for token in tokens if token in self._tokens_of[worker.name]])
+            self._drop_unrepeated(worker.name)
+
+    def _drop_unrepeated(self, name: str) -> None:
+        tokens = self._unrepeated.pop(name, None) or ()
+        self._repeat_by.pop(name, None)
+        self._free([self.by_token[token].claim for token in tokens if token in self._tokens_of[name]])
+
+    def look(self, now: float) -> None:
+        """Wait no longer for claims that were announced and do not come.
+
+        Time was over at the last look already, so that after a pause of this router what came meanwhile is read first.
+        """
+        for name in [name for name, until in self._repeat_by.items() if until <= self._looked]:
+            self._drop_unrepeated(name)
+        self._looked = now
 
     def drop(self, worker: Worker) -> None:
         """It is lost, or has left: so are its claims."""
         self._unrepeated.pop(worker.name, None)
+        self._repeat_by.pop(worker.name, None)
         self._free([self.by_token[token].claim for token in self._tokens_of.get(worker.name, ())])
         self._tokens_of.pop(worker.name, None)
 

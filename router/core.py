@@ -91,6 +91,7 @@ class Core:
         self.parts.answers.expire(now)
         self.parts.pushes.forget_expired()
         self._workers.look(now)
+        self._claims.look(now)
         if not self._membership.settled:
             self._renew(now)
         self.parts.repeats.forget_old(now)

@@ -68,7 +68,7 @@ class WorkerMessages:
         if restarted is not None:
             self._parts.counters["workers_restarting"] += was_reached
             self._forget_work(restarted, now)
-            self._parts.claims.begin(restarted)
+        self._parts.claims.begin(self._parts.membership.workers[identity], now)
 
     def _bye(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
         body = decode_control(frames)

@@ -651,6 +651,14 @@ def test_clients_taken_over_from_one_that_had_claims_are_claimed_again(worker, t
     until(lambda: unclaimed(one) == [Claim(token, 7, A)])
 
 
+def test_a_successor_knows_of_claims_from_the_first_on(hosts, token):
+    """Before any tick: else the routers would take what it does not announce for ended."""
+    one, _ = hosts
+    assert not one.loop.ledger._read_own().get("claims")
+    bound(one, token)
+    assert one.loop.ledger._read_own()["claims"] is True
+
+
 @pytest.mark.parametrize("kind", [bus.CLAIMED1, bus.TAKEN1, bus.FREED1])
 def test_malformed_messages(hosts, kind):
     one, _ = hosts

@@ -182,6 +182,42 @@ def test_claims_of_a_new_incarnation_replace_those_of_the_old_one_when_all_have_
     assert not fleet.core.parts.claims.by_token
 
 
+def test_what_a_worker_does_not_repeat_goes_also_if_it_is_the_same_incarnation() -> None:
+    """Whatever was said of it has been lost; READY1 tells all that there is."""
+    fleet = DrivenCore(*TWO)
+    claims = [Claim(token, 5, "h/1") for token in tokens_of("h/0", TWO, 2)]
+    claim(fleet, "h/1", *claims)
+    fleet.join("h/1", claims=1)
+    claim(fleet, "h/1", claims[1])
+    assert fleet.core.parts.claims.by_token.keys() == {claims[1].token}
+    assert told(fleet, "h/0", bus.FREED1) == [claims[0]]
+
+
+def test_claims_that_are_announced_and_do_not_come_are_waited_for_a_second() -> None:
+    fleet = DrivenCore(*TWO)
+    claims = [Claim(token, 5, "h/1") for token in tokens_of("h/0", TWO, 3)]
+    claim(fleet, "h/1", *claims)
+    fleet.join("h/1", incarnation="b", claims=9)
+    fleet.advance(0.8)
+    claim(fleet, "h/1", claims[0])  # a second from now
+    fleet.advance(0.8)
+    assert len(fleet.core.parts.claims.by_token) == 3
+    fleet.advance(1.5)
+    assert fleet.core.parts.claims.by_token.keys() == {claims[0].token}
+
+
+def test_a_pause_of_the_router_is_not_held_against_claims() -> None:
+    fleet = DrivenCore(*TWO)
+    mine = Claim(TOKEN, 5, "h/1")
+    claim(fleet, "h/1", mine)
+    fleet.join("h/1", incarnation="b", claims=1)
+    fleet.now += 3
+    fleet.core.tick(fleet.now)
+    claim(fleet, "h/1", mine)
+    fleet.advance(3)
+    assert goes_to(fleet) == "h/1"
+
+
 def test_a_new_router_waits_for_the_claims_that_are_announced() -> None:
     for comes in (True, False):
         fleet = DrivenCore(ring_settle_ms=1000, workers=2)
