@@ -50,6 +50,7 @@ class Claims:
         self._unrepeated: dict[str, set[bytes]] = {}  # since the worker's last READY1
         self._repeat_by: dict[str, float] = {}
         self._looked = float("-inf")
+        self._partly_told: set[str] = set()  # owners
         self._versions = [0] * SLOTS
         self._owners: Sequence[str] = ()
 
@@ -125,13 +126,14 @@ class Claims:
         self._free([self.by_token[token].claim for token in tokens if token in self._tokens_of[name]])
 
     def look(self, now: float) -> None:
-        """Wait no longer for claims that were announced and do not come.
+        """Wait no longer for claims that were announced and do not come; tell owners of all, if they are known now.
 
         Time was over at the last look already, so that after a pause of this router what came meanwhile is read first.
         """
         for name in [name for name, until in self._repeat_by.items() if until <= self._looked]:
             self._drop_unrepeated(name)
         self._looked = now
+        self._tell_rest()
 
     def drop(self, worker: Worker) -> None:
         """It is lost, or has left: so are its claims."""
@@ -155,15 +157,29 @@ class Claims:
                 self._tell(name, TAKEN1, claims)
 
     def tell_all(self, worker: Worker) -> None:
-        """Tell a worker that has just come of all claims in its slots; that these are all, if this router knows."""
+        """Tell a worker that has just come of all claims in its slots; that these are all, once this router knows."""
         claims = [
             claimed.claim
             for token, claimed in self.by_token.items()
             if claimed.worker != worker.name and self._owner(token) == worker.name
         ]
-        whole = not any(other.claims_due for other in self._membership.workers.values())
+        whole = self._knows_all()
+        (self._partly_told.discard if whole else self._partly_told.add)(worker.name)
         self._outbox.to_workers.append((worker.identity, encode_claims(TAKEN1, claims[:CHUNK], whole=whole)))
         self._tell(worker.name, TAKEN1, claims[CHUNK:])
+
+    def _knows_all(self) -> bool:
+        """Whether every worker has told its claims; one that only a ring has named may have some."""
+        workers = self._membership.workers.values()
+        return not any(worker.claims_due or worker.incarnation is None for worker in workers)
+
+    def _tell_rest(self) -> None:
+        """Who was told part of the claims is told all of them, when all are known."""
+        if self._partly_told and self._knows_all():
+            names, self._partly_told = self._partly_told, set()
+            for worker in self._membership.workers.values():
+                if worker.name in names and worker.reached:  # else it is told when it comes
+                    self.tell_all(worker)
 
     def _owner(self, token: bytes) -> str | None:
         return self._owners[slot_of(token)] if self._owners else None

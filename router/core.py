@@ -63,6 +63,7 @@ class Core:
 
     def unreachable(self, identity: bytes, unsent: Sequence[list[bytes]], now: float) -> None:
         """ZeroMQ has no link to that worker and did not take `unsent`: all messages to it from the first failure on."""
+        self._membership.not_asked(identity)
         worker = self._membership.workers.get(identity)
         if worker is not None:
             self._workers.unreachable(worker, unsent, now)

@@ -31,7 +31,7 @@ class Worker:
     """
 
     __slots__ = (
-        "asked_at", "calls", "claims_due", "fan_outs", "faulty", "figures", "hand_over", "held", "identity",
+        "calls", "claims_due", "fan_outs", "faulty", "figures", "hand_over", "held", "identity",
         "in_flight", "incarnation", "last_heard", "leaving", "name", "pid", "queued_calls", "queued_fan_outs",
         "ring_told_at", "routers", "since", "started", "state", "version",
     )  # fmt: skip
@@ -47,7 +47,6 @@ class Worker:
         self.routers: list[int] = []  # positions of the routers that it hears
         self.state = WorkerState.RESTARTING
         self.since = self.last_heard = self.ring_told_at = now
-        self.asked_at = float("-inf")
         self.figures: dict[str, Any] = {}
         self.in_flight: dict[int, Batch] = {}  # unanswered batches
         self.held: dict[int, Batch] = {}  # answered, some pushes HELD

@@ -45,6 +45,7 @@ class Membership:
         self._forget_s = settings.move_timeout_s
         self._beat_s = settings.worker_heartbeat_ms / 1000
         self._outbox = outbox
+        self._asked: dict[bytes, float] = {}  # who was asked when, within the last heartbeat
         self._next_look = self._next_alive = now
         self._owners: tuple[list[str], list[str]] = ([], [])  # of which live workers, owner of each slot
 
@@ -68,13 +69,12 @@ class Membership:
         """The worker that just said something. One that is not known, or was away, is asked who it is."""
         worker = self.workers.get(identity)
         if worker is None:
-            self._ask(identity)
             self._say_alive(identity)
+            self.ask(identity, now)
             return None
         worker.last_heard = now
-        if not worker.reached and now - worker.asked_at > self._beat_s / 2:
-            worker.asked_at = now
-            self._ask(identity)
+        if not worker.reached:
+            self.ask(identity, now)
         return worker
 
     def ready(self, identity: bytes, body: dict[str, Any], now: float) -> Worker | None:
@@ -114,7 +114,7 @@ class Membership:
             worker.routers = routers
             self.changed = True
         if epoch > self._epochs.greatest:
-            self._ask(worker.identity)
+            self.ask(worker.identity, now)
         elif epoch < self.epoch and self.settled and now - worker.ring_told_at > self._beat_s:
             self._tell_ring(worker, now)
 
@@ -176,9 +176,10 @@ class Membership:
                 worker.last_heard = min(now, worker.last_heard + late)
                 worker.since = min(now, worker.since + late)
         self._next_look = now + self._beat_s / 2
+        self._asked = {identity: asked for identity, asked in self._asked.items() if now - asked < self._beat_s}
         for worker in self.workers.values():
             if now - worker.last_heard > 2 * self._beat_s:
-                self._ask(worker.identity)
+                self.ask(worker.identity, now)
         if now >= self._next_alive:
             self._next_alive = now + self._beat_s
             for identity in self.workers:
@@ -305,8 +306,15 @@ class Membership:
             self._outbox.to_workers.append((worker.identity, encode_ring(self._epochs.ring)))
             worker.ring_told_at = now
 
-    def _ask(self, identity: bytes) -> None:
-        self._outbox.to_workers.append((identity, encode_control(WHO1, {})))
+    def ask(self, identity: bytes, now: float) -> None:
+        """Ask a worker who it is, and for all its claims; once a heartbeat, since it answers every time."""
+        if now - self._asked.get(identity, float("-inf")) >= self._beat_s:
+            self._asked[identity] = now
+            self._outbox.to_workers.append((identity, encode_control(WHO1, {})))
+
+    def not_asked(self, identity: bytes) -> None:
+        """It was not reached."""
+        self._asked.pop(identity, None)
 
     def _say_alive(self, identity: bytes) -> None:
         self._outbox.to_workers.append((identity, encode_control(ALIVE1, {"router": self.position})))

@@ -131,6 +131,7 @@ class Pushes:
                     again.append(returned)
                 else:
                     self._resolve(pending, 1, now)  # gathered as UNAVAILABLE: its worker would say the same again
+                    self._doubt_claim(returned, now)
             self._counters["pushes_rerouted"] += len(again)
             self._lanes.route_packed(pending, [each.entry for each in again], [each.item for each in again])
         self._counters["pushes_parked"] += sum(part.count for part, _, _ in parked)
@@ -144,6 +145,12 @@ class Pushes:
             or self._claims.version_of(slot_of(token)) > returned.batch.version
             or self._lanes.target(token) != returned.worker
         )
+
+    def _doubt_claim(self, returned: Returned, now: float) -> None:
+        """Its worker does not have a client that is known as claimed by it: it is to say what it has claimed."""
+        claimed = self._claims.by_token.get(_token(returned.entry, returned.item))
+        if claimed is not None and claimed.worker == returned.worker:
+            self._membership.ask(returned.worker.encode(), now)
 
     def _send(self, worker: Worker, batch: Batch, frames: list[bytes]) -> None:
         self._last_number = batch.number

@@ -152,6 +152,26 @@ def test_a_new_ring_tells_new_owners_behind_the_ring() -> None:
     assert told(fleet, "h/2") == []
 
 
+def test_an_owner_is_told_that_these_are_all_when_every_worker_has_told_its_claims() -> None:
+    """Until then it remembers what an earlier router has told it: such a claim may be in force."""
+    ring = {"epoch": [1, 1], "live": {name: f"/run/{name}.sock" for name in TWO}, "leaving": {}}
+    fleet = DrivenCore(ring_settle_ms=1000, workers=2)
+    fleet.join("h/0", ring=ring)
+    fleet.advance(1.1)  # h/1 has been stopped, and the router has just started
+    whole = [bool(bus.decode_control(frames).get("whole")) for frames in fleet.messages(bus.TAKEN1, "h/0")]
+    assert whole == [False]
+    fleet.join("h/1", claims=1)
+    fleet.advance(0.5)
+    claim(fleet, "h/1", Claim(TOKEN, 5, "h/1"))
+    fleet.to_workers.clear()
+    fleet.advance(0.5)
+    (frames,) = fleet.messages(bus.TAKEN1, "h/0")
+    assert bus.decode_control(frames)["whole"] is True
+    assert told(fleet, "h/0") == [Claim(TOKEN, 5, "h/1")]
+    fleet.advance(0.5)
+    assert told(fleet, "h/0") == []
+
+
 def test_claims_go_with_a_worker_that_is_lost_or_leaves() -> None:
     for goes in ("lost", "gone"):
         fleet = DrivenCore(*TWO, worker_timeout_ms=2000)
@@ -216,6 +236,19 @@ def test_a_pause_of_the_router_is_not_held_against_claims() -> None:
     claim(fleet, "h/1", mine)
     fleet.advance(3)
     assert goes_to(fleet) == "h/1"
+
+
+def test_a_claimant_that_lets_a_push_come_back_is_asked_what_it_has() -> None:
+    fleet = DrivenCore(*TWO)
+    claim(fleet, "h/1", Claim(TOKEN, 5, "h/1"))
+    fleet.advance(1)
+    fleet.to_workers.clear()
+    fleet.push(b"r", TOKEN)
+    fleet.outcomes(fleet.sent()[0], bytes([bus.STALE]))
+    assert fleet.answer()[2] == UNAVAILABLE
+    assert len(fleet.messages(bus.WHO1, "h/1")) == 1
+    fleet.join("h/1", claims=0)
+    assert goes_to(fleet) == "h/0"
 
 
 def test_a_new_router_waits_for_the_claims_that_are_announced() -> None:

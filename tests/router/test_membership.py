@@ -121,6 +121,24 @@ def test_strangers_are_asked_who_they_are() -> None:
     assert b"h/9" not in fleet.core.parts.membership.workers
 
 
+def test_nobody_is_asked_more_than_once_a_heartbeat() -> None:
+    """After a pause dozens of messages come at once, and each WHO1 is answered with all claims."""
+    fleet = DrivenCore("h/0", worker_heartbeat_ms=1000)
+    for _ in range(10):
+        beat(fleet, "h/9")
+        beat(fleet, "h/0", epoch=[STARTED_MS + 9, 9])
+    assert len(fleet.messages(bus.WHO1, "h/9")) == len(fleet.messages(bus.WHO1, "h/0")) == 1
+    fleet.advance(1)
+    beat(fleet, "h/9")
+    assert len(fleet.messages(bus.WHO1, "h/9")) == 2
+    fleet.cut.add(b"h/9")
+    fleet.advance(1)
+    beat(fleet, "h/9")  # its link has gone meanwhile
+    fleet.cut.clear()
+    beat(fleet, "h/9")
+    assert len(fleet.messages(bus.WHO1, "h/9")) == 3
+
+
 def run(fleet: DrivenCore, seconds: float, *beating: str) -> None:
     """Time passes; these workers say that they are there."""
     for _ in range(round(seconds / 0.5)):
@@ -177,9 +195,12 @@ def test_a_worker_that_was_away_is_asked_and_flows_again_in_the_same_epoch() -> 
     fleet = DrivenCore("h/0", "h/1")
     before = epoch(fleet)
     run(fleet, 6, "h/1")
+    fleet.cut.add(b"h/0")
+    run(fleet, 2, "h/1")
+    fleet.cut.clear()
     fleet.to_workers.clear()
     beat(fleet, "h/0")
-    assert fleet.messages(bus.WHO1, "h/0")
+    assert len(fleet.messages(bus.WHO1, "h/0")) == 1
     assert state(fleet, "h/0") is WorkerState.RESTARTING
     fleet.join("h/0")
     assert state(fleet, "h/0") is WorkerState.LIVE
