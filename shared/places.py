@@ -35,9 +35,20 @@ def router_endpoints(settings: Settings) -> list[str]:
 
 
 def router_position(settings: Settings, router: int) -> int:
-    """Place of this host's router number `router` among all; those that the list does not name come by number."""
+    """Place of this host's router number `router` among all.
+
+    A list that names no router of this host is one of proxies in front of them, if it is as long as they are many:
+    then they come by number. Raises SettingsError otherwise: two routers of one position would both decide.
+    """
+    endpoints = router_endpoints(settings)
     own = {bus_endpoint(settings, router), bus_tcp_endpoint(settings, router)}
-    return next((place for place, endpoint in enumerate(router_endpoints(settings)) if endpoint in own), router)
+    place = next((place for place, endpoint in enumerate(endpoints) if endpoint in own), None)
+    if place is not None:
+        return place
+    if len(endpoints) == settings.routers:
+        return router
+    where = bus_tcp_endpoint(settings, router) or bus_endpoint(settings, router)
+    raise SettingsError("router_list", f"does not name router {router} of this host, {where} (bus_host, bus_port)")
 
 
 def sender_endpoint(settings: Settings, router: int = 0) -> str:

@@ -10,7 +10,7 @@ from services.pushctl.faults import FAILED, Fault
 from services.pushctl.rings import Rings
 from services.pushctl.workers import Host, number_of
 from services.sender import CurveKeys
-from services.status.addresses import reachable_endpoints
+from services.status.addresses import reachable_endpoint
 from services.status.readiness import live_workers
 
 #: The group of the routers in supervisord.conf.
@@ -22,7 +22,7 @@ _END_S = 15.0
 def restart_router(host: Host, program: Program, curve: CurveKeys | None, seconds: float) -> tuple[float, float]:
     """Seconds until it had ended, and from then on until it had its ring. Raises Fault that has its log's last line."""
     supervisor = host.need_supervisor("restart --routers")
-    with Rings([reachable_endpoints(host.settings)[number_of(program)]], curve) as rings:
+    with Rings([reachable_endpoint(host.settings, number_of(program))], curve) as rings:
         known = _live(rings)
         began = time.monotonic()
         supervisor.stop(program)

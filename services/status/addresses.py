@@ -16,6 +16,10 @@ def reachable(host: str) -> str:
 
 def reachable_endpoints(settings: Settings) -> list[str]:
     """Sender endpoints of this host's routers, as a sender on this machine connects to them; none without routers."""
-    listened_on, host = settings.senders_listen_on, reachable(settings.senders_listen_on)
-    endpoints = [places.sender_endpoint(settings, router) for router in range(settings.routers)]
-    return [endpoint.replace(listened_on, host) for endpoint in endpoints]
+    return [reachable_endpoint(settings, router) for router in range(settings.routers)]
+
+
+def reachable_endpoint(settings: Settings, router: int) -> str:
+    """That of one router, which may be one more than the settings say: the fleet may have been started with others."""
+    host = settings.senders_listen_on
+    return places.sender_endpoint(settings, router).replace(host, reachable(host))

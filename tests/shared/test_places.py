@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from shared import places
@@ -32,3 +34,18 @@ def test_a_data_directory_too_long_for_a_socket_path():
     assert len(str(places.bus_path(fits))) == 107
     with pytest.raises(SettingsError, match=r"data_dir: socket path .* exceeds 107 bytes"):
         places.bus_path(Settings(data_dir=fits.data_dir + "d"))
+
+
+def test_a_router_knows_its_place_among_all() -> None:
+    listed = replace(SETTINGS, routers=1, bus_port=7000, router_list="tcp://127.0.0.2:7000,tcp://127.0.0.1:7000")
+    assert places.router_position(listed, 0) == 1
+    proxied = replace(SETTINGS, routers=2, router_list="ipc:///a,ipc:///b")
+    assert [places.router_position(proxied, router) for router in (0, 1)] == [0, 1]
+
+
+def test_a_router_that_the_list_does_not_name_is_refused() -> None:
+    """Else two of one position would both decide."""
+    listed = "tcp://127.0.0.2:7000,tcp://127.0.0.1:7000"
+    elsewhere = replace(SETTINGS, routers=1, bus_port=7000, bus_host="127.0.0.3", router_list=listed)
+    with pytest.raises(SettingsError, match="router_list.*does not name router 0 of this host, tcp://127.0.0.3:7000"):
+        places.router_position(elsewhere, 0)
