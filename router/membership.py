@@ -35,7 +35,7 @@ class Membership:
         self.decides = True
         self._epochs = Epochs(started_ms, position, max(settings.routers, len(split(settings.router_list))))
         self._gone: set[str] = set()  # said that they have given all clients away
-        self._returned: dict[bytes, bool] = {}  # said READY1 since the last `renew`: whether it is a new incarnation
+        self._returned: dict[bytes, bool] = {}  # said READY1 since the last `renew`: whether it is new, or was away
         self._settle_s = settings.ring_settle_ms / 1000
         self._settled_by = now + self._settle_s
         self._claims_by: float | None = None
@@ -101,7 +101,8 @@ class Membership:
             self._outbox.notices.append(f"worker {name} {_news_of(worker, state, known, restarted)}")
             self._say_alive(identity)
         self._gone.discard(name)
-        self._returned[identity] = fresh or self._returned.get(identity, False)
+        was_away = state not in (WorkerState.LIVE, WorkerState.LEAVING)
+        self._returned[identity] = fresh or was_away or self._returned.get(identity, False)
         self.changed = True
         return worker if restarted else None
 
@@ -267,7 +268,7 @@ class Membership:
                 self._tell_ring(worker, now)
 
     def take_returned(self) -> list[tuple[Worker, bool]]:
-        """Workers that have said READY1 and been told the ring since; whether it was a new incarnation."""
+        """Workers that have said READY1 and been told the ring since; whether each is new, or was away."""
         returned, self._returned = self._returned, {}
         return [(self.workers[identity], fresh) for identity, fresh in returned.items()]
 

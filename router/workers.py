@@ -127,7 +127,7 @@ class WorkerMessages:
         self._parts.claims.drop(worker)
 
     def welcome(self, worker: Worker, fresh: bool) -> None:
-        """It has been told the ring: what waited for it goes. `fresh`: it knows nothing of others' claims yet."""
+        """It has been told the ring: what waited for it goes. `fresh`: it has not heard all of others' claims."""
         if worker.reached:
             if fresh:
                 self._parts.claims.tell_all(worker)

@@ -172,6 +172,23 @@ def test_an_owner_is_told_that_these_are_all_when_every_worker_has_told_its_clai
     assert told(fleet, "h/0") == []
 
 
+def test_an_owner_that_was_away_is_told_which_claims_there_are() -> None:
+    """What has ended meanwhile nobody told it."""
+    fleet = DrivenCore(*TWO, worker_timeout_ms=2000)
+    first, second = [Claim(token, 5, "h/1") for token in tokens_of("h/0", TWO, 2)]
+    claim(fleet, "h/1", first)
+    for _ in range(6):
+        fleet.advance(0.5)
+        fleet.say("h/1", bus.encode_control(bus.BEAT1, {}))
+    unclaim(fleet, "h/1", first)
+    claim(fleet, "h/1", second)
+    fleet.to_workers.clear()
+    fleet.join("h/0")
+    (frames,) = fleet.messages(bus.TAKEN1, "h/0")
+    assert bus.decode_control(frames)["whole"] is True
+    assert told(fleet, "h/0") == [second]
+
+
 def test_claims_go_with_a_worker_that_is_lost_or_leaves() -> None:
     for goes in ("lost", "gone"):
         fleet = DrivenCore(*TWO, worker_timeout_ms=2000)

@@ -7,15 +7,11 @@ from simulator.summaries import Summary
 
 #: Seeds that once broke a promise come first.
 _ONCE_BROKEN = [6, 19, 44, 51, 53, 54, 59, 67, 77, 79, 80, 107, 114, 117, 123, 167, 168, 180, 211, 212, 215, 240, 244]
-_ONCE_BROKEN += [288, 327, 374, 447, 462, 792]
-#: Broken still: tokens of workers that a router does not know for a moment; one that stays UNAVAILABLE.
-_BROKEN = {80, 327, 447}
+_ONCE_BROKEN += [288, 327, 374, 447, 462, 792, 894]
 _SEEDS = [*_ONCE_BROKEN, *[seed for seed in range(1, 90) if seed not in _ONCE_BROKEN]]
 
 
-@pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=pytest.mark.xfail) if seed in _BROKEN else seed for seed in _SEEDS]
-)
+@pytest.mark.parametrize("seed", _SEEDS)
 def test_every_promise_holds(seed: int) -> None:
     result = run(seed)
     assert not result.violations, Summary.failure(result, None, 60)
