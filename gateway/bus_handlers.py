@@ -80,7 +80,7 @@ class BusHandlers:
             bus.ALL1: self._all,
             bus.RING1: self._ring,
             bus.CALL1: self._call,
-            bus.WHO1: lambda router, frames: self.say_ready(router),
+            bus.WHO1: self._asked,
             bus.ALIVE1: self._alive,
             bus.CLAIMED1: lambda router, frames: claiming.claimed(router, bus.decode_numbered(frames)[0]),
             bus.TAKEN1: self._taken,
@@ -121,7 +121,8 @@ class BusHandlers:
 
     def _ring(self, router: int, frames: list[bytes]) -> None:
         news = bus.decode_ring(frames)
-        self._deliveries.fenced(router)
+        if bus.is_fence(frames):
+            self._deliveries.fenced(router)
         followed = self._ownership.follow(news)
         if followed:
             logger.info(
@@ -153,6 +154,11 @@ class BusHandlers:
         if body.get("whole"):
             self._landing.claiming.forget_others()
         self._landing.claiming.taken(bus.decode_claims(body), router)
+
+    def _asked(self, router: int, frames: list[bytes]) -> None:
+        """WHO1. A router that has started anew knows nothing of what went back to the one before."""
+        self._deliveries.fenced(router)
+        self.say_ready(router)
 
     def _spread(self, routers: Iterable[int]) -> None:
         """Tell the ring to those of the routers that have not told it themselves."""

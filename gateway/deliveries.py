@@ -207,7 +207,10 @@ class Deliveries:
         return push, STALE
 
     def fenced(self, router: int) -> None:
-        """RING1: what comes from this router now, it has routed behind all that went back to it."""
+        """RING1 as fence: what comes from this router now, it has routed behind all that went back to it.
+
+        Any other RING1 may have been sent before the router knew that something comes back.
+        """
         self._returned.pop(router, None)
 
     def _is_coming(self, token: bytes, ours: bool) -> bool:

@@ -265,7 +265,7 @@ class Membership:
         for name in sorted(names):
             worker = self.workers.get(name.encode())
             if worker is not None:
-                self._tell_ring(worker, now)
+                self._tell_ring(worker, now, fence=True)
 
     def take_returned(self) -> list[tuple[Worker, bool]]:
         """Workers that have said READY1 and been told the ring since; whether each is new, or was away."""
@@ -302,9 +302,9 @@ class Membership:
             if worker.leaving or worker.state is WorkerState.LOST
         }
 
-    def _tell_ring(self, worker: Worker, now: float) -> None:
+    def _tell_ring(self, worker: Worker, now: float, fence: bool = False) -> None:
         if worker.reached:
-            self._outbox.to_workers.append((worker.identity, encode_ring(self._epochs.ring)))
+            self._outbox.to_workers.append((worker.identity, encode_ring(self._epochs.ring, fence=fence)))
             worker.ring_told_at = now
 
     def ask(self, identity: bytes, now: float) -> None:

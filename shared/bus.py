@@ -28,7 +28,7 @@ UNCLAIM1 = b"UNCLAIM1"  # JSON {"claims": [...]}: held here no longer
 # router -> worker
 PUSHES1 = b"PUSHES1"  # header · segments · index · data
 ALL1 = b"ALL1"  # header · one segment · payload
-RING1 = b"RING1"  # JSON: epoch, live, leaving; also this router's fence behind the older ring's last push
+RING1 = b"RING1"  # JSON: epoch, live, leaving, fence (behind what came back STALE); a fence behind the older ring, too
 CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
 WHO1 = b"WHO1"  # say READY1 again
 ALIVE1 = b"ALIVE1"  # JSON {"router": place in the list}: this router lives; once a heartbeat
@@ -243,9 +243,14 @@ def ring_from_fields(body: dict[str, Any]) -> RingNews:
         raise BusError(f"malformed RING1: {error}") from None
 
 
-def encode_ring(news: RingNews, kind: bytes = RING1) -> list[bytes]:
-    """RING1, or NEWS1."""
-    return encode_control(kind, ring_fields(news))
+def encode_ring(news: RingNews, kind: bytes = RING1, fence: bool = False) -> list[bytes]:
+    """RING1, or NEWS1. `fence`: this router has routed again all that came back STALE from this worker."""
+    return encode_control(kind, {**ring_fields(news), **({"fence": True} if fence else {})})
+
+
+def is_fence(frames: Sequence[bytes]) -> bool:
+    """Whether a RING1 says so. Raises BusError."""
+    return decode_control(frames).get("fence") is True
 
 
 def decode_ring(frames: Sequence[bytes]) -> RingNews:

@@ -102,7 +102,7 @@ class Worker:
         if self.is_leaving():
             return
         program = self.program()
-        if program and program.pid and self._host.supervisor:
+        if program and not program.is_down and self._host.supervisor:
             self._host.supervisor.stop(program)
         else:
             self._signal(signal.SIGTERM)

@@ -462,7 +462,7 @@ def test_an_owner_whose_client_has_come_up_elsewhere_closes_its_own(hosts, mine)
     assert one.push((mine, b"x")) == [STALE]
     freed(one, mine, connection.binding + 1)
     assert one.push((mine, b"x")) == [STALE]  # the first is on its way back still
-    one.hear(bus.encode_ring(one.ownership.news))  # the router has routed it again
+    one.hear(bus.encode_ring(one.ownership.news, fence=True))  # the router has routed it again
     assert one.push((mine, b"x")) == [Outcome.OFFLINE]
 
 
@@ -474,7 +474,9 @@ def test_what_was_under_way_behind_a_push_that_went_back_goes_back_too(hosts, mi
     freed(one, mine, 5)
     end, _ = one.bound(mine)
     assert one.push((mine, b"2")) == [STALE]
-    one.hear(bus.encode_ring(one.ownership.news))
+    one.hear(bus.encode_ring(one.ownership.news))  # sent before the router knew
+    assert one.push((mine, b"2")) == [STALE]
+    one.hear(bus.encode_ring(one.ownership.news, fence=True))
     assert one.push((mine, b"1"), (mine, b"2")) == [Outcome.SENT] * 2
     assert [end.packet().body for _ in range(2)] == [b"1", b"2"]
 
