@@ -90,7 +90,9 @@ class Settings:
     pending_bytes_max: int = _whole(64 << 20, "bytes of unanswered requests in the router", 1 << 16, 1 << 40)
     bus_window_batches: int = _whole(8, "batches under way to one worker; the rest waits and is coalesced", 1, 1000)
     worker_heartbeat_ms: int = _whole(1000, "period of the workers' heartbeat to the router", 50, 60_000)
-    worker_timeout_ms: int = _whole(5000, "silence after which the router drops a worker from the ring", 200, 600_000)
+    worker_timeout_ms: int = _whole(
+        5000, "silence after which a worker is killed; after twice that its slots are others'", 200, 600_000
+    )
     ring_settle_ms: int = _whole(1000, "how long a new router gathers workers before the first ring", 0, 60_000)
     repeat_window_s: int = _whole(600, "how long a finished request's `id` is remembered", 1, 86400)
     repeat_window_requests: int = _whole(4096, "finished requests remembered per sender name", 1, 10**6)
