@@ -121,8 +121,7 @@ class BusHandlers:
 
     def _ring(self, router: int, frames: list[bytes]) -> None:
         news = bus.decode_ring(frames)
-        if bus.is_fence(frames):
-            self._deliveries.fenced(router)
+        self._deliveries.fenced(router, bus.fenced_slots(frames))
         followed = self._ownership.follow(news)
         if followed:
             logger.info(
@@ -157,7 +156,8 @@ class BusHandlers:
 
     def _asked(self, router: int, frames: list[bytes]) -> None:
         """WHO1. A router that has started anew knows nothing of what went back to the one before."""
-        self._deliveries.fenced(router)
+        if not bus.decode_control(frames).get("known"):
+            self._deliveries.returned_to(router).clear()
         self.say_ready(router)
 
     def _spread(self, routers: Iterable[int]) -> None:

@@ -19,7 +19,7 @@ from shared.outcomes import Outcome
 from shared.packets import BODY_MAX, encode_header
 from shared.push_ids import push_id
 from shared.signals import V0_SIGNALS, Signal, SubSignal
-from shared.tokens import token_fault
+from shared.tokens import slot_of, token_fault
 
 #: Outcomes after which a copy of the push would be a second delivery.
 _DELIVERED = (Outcome.SENT, Outcome.BUFFERED, Outcome.ACKED)
@@ -202,16 +202,22 @@ class Deliveries:
     def _give_back(self, token: bytes, push: HeldPush) -> tuple[HeldPush, int]:
         """Its router is to route it again."""
         if self.takes_back(push.router):
-            self._returned.setdefault(push.router, set()).add(token)
+            self.returned_to(push.router).add(token)
             self._returned_at = self._clients.wheel.tick
         return push, STALE
 
-    def fenced(self, router: int) -> None:
-        """RING1 as fence: what comes from this router now, it has routed behind all that went back to it.
+    def returned_to(self, router: int) -> set[bytes]:
+        """Tokens of which all pushes of this router go back."""
+        return self._returned.setdefault(router, set())
 
-        Any other RING1 may have been sent before the router knew that something comes back.
+    def fenced(self, router: int, slots: Container[int]) -> None:
+        """RING1 as fence: what comes for these slots now, the router has routed behind all that went back to it.
+
+        For others it may have been sent before the router knew that something comes back.
         """
-        self._returned.pop(router, None)
+        returned = self._returned.get(router)
+        if returned and slots:
+            returned -= {token for token in returned if slot_of(token) in slots}
 
     def _is_coming(self, token: bytes, ours: bool) -> bool:
         """Whether pushes for an absent token find their way here, and its client is about to be here (again)."""

@@ -4,7 +4,7 @@ A worker that is not reached for a moment keeps its slots: its successor is ther
 one that stays away, comes, or goes changes the ring. Whether this router or another decides is `router.epochs`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from router.epochs import Epochs
@@ -260,12 +260,12 @@ class Membership:
             self._owners = (live, owners_of_slots(live))
         return True
 
-    def fence(self, names: Iterable[str], now: float) -> None:
-        """Tell workers the present ring once more: all that was sent to them before is resolved."""
-        for name in sorted(names):
+    def fence(self, slots: Mapping[str, Sequence[int]], now: float) -> None:
+        """Tell workers the present ring once more: all that was sent to them for these slots is resolved."""
+        for name in sorted(slots):
             worker = self.workers.get(name.encode())
             if worker is not None:
-                self._tell_ring(worker, now, fence=True)
+                self._tell_ring(worker, now, slots[name])
 
     def take_returned(self) -> list[tuple[Worker, bool]]:
         """Workers that have said READY1 and been told the ring since; whether each is new, or was away."""
@@ -302,7 +302,7 @@ class Membership:
             if worker.leaving or worker.state is WorkerState.LOST
         }
 
-    def _tell_ring(self, worker: Worker, now: float, fence: bool = False) -> None:
+    def _tell_ring(self, worker: Worker, now: float, fence: Sequence[int] = ()) -> None:
         if worker.reached:
             self._outbox.to_workers.append((worker.identity, encode_ring(self._epochs.ring, fence=fence)))
             worker.ring_told_at = now
@@ -311,7 +311,9 @@ class Membership:
         """Ask a worker who it is, and for all its claims; once a heartbeat, since it answers every time."""
         if now - self._asked.get(identity, float("-inf")) >= self._beat_s:
             self._asked[identity] = now
-            self._outbox.to_workers.append((identity, encode_control(WHO1, {})))
+            worker = self.workers.get(identity)
+            known = worker is not None and worker.reached
+            self._outbox.to_workers.append((identity, encode_control(WHO1, {"known": True} if known else {})))
 
     def not_asked(self, identity: bytes) -> None:
         """It was not reached."""

@@ -5,6 +5,7 @@ wait until all batches that went the old way are resolved; then first go those t
 batches, then those that waited.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -30,13 +31,13 @@ class Returned(NamedTuple):
 class Parking:
     """Pushes that came back, and the batches to wait for.
 
-    A worker that has let a push come back lets all to that token come back until the router's next RING1, its fence:
-    else it might deliver a later one that was under way as well, if it has got the client meanwhile.
+    A worker that has let a push come back lets all to that token come back until the router's fence for its slot (in
+    RING1): else it might deliver a later one that was under way as well, if it has got the client meanwhile.
     """
 
     def __init__(self) -> None:
         self._returned: list[Returned] = []
-        self._workers: set[str] = set()  # that let pushes come back
+        self._owed: defaultdict[str, set[int]] = defaultdict(set)  # by worker, slots of which it let pushes come back
         self._awaited: dict[int, Batch] = {}
         self._purge_at = _PURGE_AFTER
 
@@ -61,18 +62,21 @@ class Parking:
             if all(part.pending.answered for part in batch.parts):
                 del self._awaited[number]
 
-    def add(self, returned: Returned) -> None:
-        """A push has come back."""
+    def add(self, returned: Returned, slot: int) -> bool:
+        """A push has come back; whether it is the first of this slot and worker, which then owes all that it has."""
         self._returned.append(returned)
-        self._workers.add(returned.worker)
+        owed = self._owed[returned.worker]
+        first = slot not in owed
+        owed.add(slot)
         if len(self._returned) >= self._purge_at:
             self._returned = [each for each in self._returned if not each.pending.answered]
             self._purge_at = 2 * len(self._returned) + _PURGE_AFTER
+        return first
 
-    def take_workers(self) -> set[str]:
-        """Those that have let pushes come back since the last call, and need a fence."""
-        workers, self._workers = self._workers, set()
-        return workers
+    def take_owed(self) -> dict[str, list[int]]:
+        """Workers that have let pushes come back since the last call, and the slots of which they need a fence."""
+        owed, self._owed = self._owed, defaultdict(set)
+        return {worker: sorted(slots) for worker, slots in owed.items()}
 
     def take(self) -> Iterator[Returned]:
         """Those that came back and are still wanted, in the order in which they were sent."""

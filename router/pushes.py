@@ -123,7 +123,7 @@ class Pushes:
     def _go_on(self, now: float) -> None:
         """Nothing more can come back: route what did, and then what was parked."""
         parked = self._lanes.unpark()
-        self._membership.fence(self._parking.take_workers(), now)
+        self._membership.fence(self._parking.take_owed(), now)
         for pending, group in groupby(self._parking.take(), key=lambda returned: returned.pending):
             again = []
             for returned in group:
@@ -253,15 +253,16 @@ class Pushes:
 
     def _come_back(self, returned: Returned, now: float) -> None:
         """Its worker has not delivered it, for it is another's. It waits, and all later ones to its slot are parked."""
+        slot = slot_of(_token(returned.entry, returned.item))
         if self.stopping or not self._lanes:
             self._resolve(returned.pending, 1, now)
+            self._membership.fence({returned.worker: [slot]}, now)  # nothing is routed again: nothing to be overtaken
             return
-        self._parking.add(returned)
-        slot = slot_of(_token(returned.entry, returned.item))
-        if slot not in self._lanes.parked_slots:
+        if self._parking.add(returned, slot):
             self.follow_claims()
-            self._must_park([(slot, returned.worker)])
-            self._lanes.park({slot}, [returned.worker])
+            self._must_park([(slot, returned.worker)])  # also if it is parked: for another worker, maybe
+            if slot not in self._lanes.parked_slots:
+                self._lanes.park({slot}, [returned.worker])
 
     def lost(self, worker: Worker, now: float) -> None:
         """Nobody will hear from this incarnation again: what it had, and has not answered, is UNKNOWN."""

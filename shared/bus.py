@@ -243,14 +243,17 @@ def ring_from_fields(body: dict[str, Any]) -> RingNews:
         raise BusError(f"malformed RING1: {error}") from None
 
 
-def encode_ring(news: RingNews, kind: bytes = RING1, fence: bool = False) -> list[bytes]:
-    """RING1, or NEWS1. `fence`: this router has routed again all that came back STALE from this worker."""
-    return encode_control(kind, {**ring_fields(news), **({"fence": True} if fence else {})})
+def encode_ring(news: RingNews, kind: bytes = RING1, fence: Sequence[int] = ()) -> list[bytes]:
+    """RING1, or NEWS1. `fence`: slots of which all that came back STALE from this worker has been routed again."""
+    return encode_control(kind, {**ring_fields(news), **({"fence": fence} if fence else {})})
 
 
-def is_fence(frames: Sequence[bytes]) -> bool:
-    """Whether a RING1 says so. Raises BusError."""
-    return decode_control(frames).get("fence") is True
+def fenced_slots(frames: Sequence[bytes]) -> frozenset[int]:
+    """The slots of which a RING1 says so. Raises BusError."""
+    slots = decode_control(frames).get("fence", [])
+    if not isinstance(slots, list) or not all(type(slot) is int for slot in slots):
+        raise BusError("fence that is no slots")
+    return frozenset(slots)
 
 
 def decode_ring(frames: Sequence[bytes]) -> RingNews:

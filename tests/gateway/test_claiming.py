@@ -10,6 +10,7 @@ from shared.bus import CLAIM1, STALE, UNCLAIM1, Claim
 from shared.outcomes import Outcome
 from shared.rings import Epoch
 from shared.signals import Signal
+from shared.tokens import slot_of
 from tests.gateway.parts import ring, token_of, turns, until
 from tests.gateway.test_landing import here, settled, tell
 
@@ -462,7 +463,7 @@ def test_an_owner_whose_client_has_come_up_elsewhere_closes_its_own(hosts, mine)
     assert one.push((mine, b"x")) == [STALE]
     freed(one, mine, connection.binding + 1)
     assert one.push((mine, b"x")) == [STALE]  # the first is on its way back still
-    one.hear(bus.encode_ring(one.ownership.news, fence=True))  # the router has routed it again
+    one.hear(bus.encode_ring(one.ownership.news, fence=[slot_of(mine)]))  # the router has routed it again
     assert one.push((mine, b"x")) == [Outcome.OFFLINE]
 
 
@@ -476,9 +477,30 @@ def test_what_was_under_way_behind_a_push_that_went_back_goes_back_too(hosts, mi
     assert one.push((mine, b"2")) == [STALE]
     one.hear(bus.encode_ring(one.ownership.news))  # sent before the router knew
     assert one.push((mine, b"2")) == [STALE]
-    one.hear(bus.encode_ring(one.ownership.news, fence=True))
+    one.hear(bus.encode_ring(one.ownership.news, fence=[slot_of(mine)]))
     assert one.push((mine, b"1"), (mine, b"2")) == [Outcome.SENT] * 2
     assert [end.packet().body for _ in range(2)] == [b"1", b"2"]
+
+
+def test_a_fence_for_other_slots_ends_nothing(hosts, mine):
+    one, _ = hosts
+    taken(one, mine, 5)
+    assert one.push((mine, b"1")) == [STALE]
+    freed(one, mine, 5)
+    one.hear(bus.encode_ring(one.ownership.news, fence=[slot_of(mine) ^ 1]))
+    assert one.push((mine, b"1")) == [STALE]
+    one.hear([bus.RING1, b'{"epoch":[1,1],"live":{},"leaving":{},"fence":true}'])
+    assert one.counters["bus_errors"] == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_router_that_has_started_anew_knows_of_nothing_that_went_back(hosts, mine, known):
+    one, _ = hosts
+    taken(one, mine, 5)
+    assert one.push((mine, b"1")) == [STALE]
+    freed(one, mine, 5)
+    one.hear(bus.encode_control(bus.WHO1, {"known": True} if known else {}))
+    assert one.push((mine, b"1")) == [STALE if known else Outcome.OFFLINE]
 
 
 def test_a_router_that_never_says_so_is_not_waited_for(hosts, mine):

@@ -128,6 +128,7 @@ def test_nobody_is_asked_more_than_once_a_heartbeat() -> None:
         beat(fleet, "h/9")
         beat(fleet, "h/0", epoch=[STARTED_MS + 9, 9])
     assert len(fleet.messages(bus.WHO1, "h/9")) == len(fleet.messages(bus.WHO1, "h/0")) == 1
+    assert [bus.decode_control(frames) for frames in fleet.messages(bus.WHO1)] == [{}, {"known": True}]
     fleet.advance(1)
     beat(fleet, "h/9")
     assert len(fleet.messages(bus.WHO1, "h/9")) == 2

@@ -140,6 +140,7 @@ def test_with_no_worker_left_what_came_back_is_unavailable() -> None:
     assert fleet.answer()[1:3] == [b"r2", UNAVAILABLE]
     fleet.late(first, (1, bus.STALE))
     assert fleet.answer()[1:3] == [b"r1", UNAVAILABLE * 2]
+    assert bus.fenced_slots(fleet.messages(bus.RING1, "h/0")[-1]) == {slot_of(MINE)}
 
 
 def test_stale_while_stopping_is_unavailable() -> None:
@@ -175,7 +176,28 @@ def test_a_worker_that_let_a_push_come_back_gets_a_fence_before_anything_to_that
     fleet.to_workers.clear()
     fleet.outcomes(first, STALE)
     assert [(name, frames[0]) for name, frames in fleet.to_workers] == [("h/0", bus.RING1), ("h/0", bus.PUSHES1)]
+    assert bus.fenced_slots(fleet.to_workers[0][1]) == {slot_of(MINE)}
     assert payloads(fleet.sent()[0]) == [b"1.0", b"2.0"]
+    fleet.join("h/2")
+    assert bus.fenced_slots(fleet.messages(bus.RING1, "h/0")[-1]) == set()
+
+
+def test_a_worker_that_lets_a_push_come_back_is_waited_for_though_its_slot_waits_for_another() -> None:
+    """Two tokens of a slot, one of them claimed: they go to different workers."""
+    fleet = DrivenCore(*TWO)
+    other = next(token for token in (b"u%d" % n for n in range(100_000)) if slot_of(token) == slot_of(MINE))
+    fleet.say("h/1", bus.encode_claims(bus.CLAIM1, [Claim(MINE, 5, "h/1")], 1))
+    ask(fleet, 1, other)
+    ask(fleet, 2, MINE)
+    ask(fleet, 3, MINE)
+    owner, first, second = fleet.sent()
+    claim = Claim(other, 5, "h/1")
+    fleet.say("h/1", bus.encode_claims(bus.CLAIM1, [claim], 1))
+    fleet.outcomes(first, STALE)
+    fleet.outcomes(owner)
+    assert fleet.sent() == []
+    fleet.outcomes(second, STALE)
+    assert [(sent.worker, payloads(sent)) for sent in fleet.sent()] == [("h/1", [b"2.0", b"3.0"])]
 
 
 # Everything at once
@@ -189,11 +211,13 @@ RINGS = {
 
 @dataclass
 class StandIn:
-    """What a worker has been sent and not answered, in order; it answers its link's messages in that order."""
+    """What a worker has been sent and not answered, in order; it answers its link's messages in that order.
 
-    batches: list[Sent] = field(default_factory=list)
+    Among them, the slots of which a RING1 is a fence.
+    """
+
+    batches: list[Sent | frozenset[int]] = field(default_factory=list)
     held: list[tuple[Sent, int]] = field(default_factory=list)
-    ring: RingNews | None = None
     stale: set[bytes] = field(default_factory=set)  # came back since the router's last fence
 
 
@@ -214,8 +238,10 @@ class OrderMachine(RuleBasedStateMachine):
         self.asked = 0
         self.claims: dict[bytes, tuple[str, Claim]] = {}
         self.live = set(WORKERS)
-        self.incarnation = 0
+        self.incarnations = dict.fromkeys(WORKERS, 0)
         self.binding = 0
+        for name in WORKERS:
+            self.ready(name)
         self.look()
 
     def look(self) -> None:
@@ -223,8 +249,7 @@ class OrderMachine(RuleBasedStateMachine):
         for name, frames in self.fleet.to_workers:
             stand_in = self.stand_ins[name]
             if frames[0] == bus.RING1:
-                stand_in.ring = bus.decode_ring(frames)
-                stand_in.stale.clear()
+                stand_in.batches.append(bus.fenced_slots(frames))
             elif frames[0] == bus.PUSHES1:
                 batch = bus.decode_batch(frames)
                 stand_in.batches.append(Sent(name, batch, pushes_of(batch)))
@@ -260,8 +285,15 @@ class OrderMachine(RuleBasedStateMachine):
                 self.fleet.say(name, bus.encode_control(bus.BYE1, {"leaving": True}))
             else:
                 self.live.add(name)
-                self.fleet.join(name)
+                self.ready(name)
             self.look()
+
+    def ready(self, name: str) -> None:
+        """READY1, and all its claims."""
+        claims = [claim for claimant, claim in self.claims.values() if claimant == name]
+        incarnation = str(self.incarnations[name])
+        self.fleet.join(name, incarnation=incarnation, leaving=name not in self.live, claims=len(claims))
+        self.fleet.say(name, bus.encode_claims(bus.CLAIM1, claims, self.binding))
 
     @rule(name=st.sampled_from(WORKERS), token=st.sampled_from(TOKENS))
     def claim(self, name: str, token: bytes) -> None:
@@ -280,11 +312,11 @@ class OrderMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(WORKERS))
     def restart(self, name: str) -> None:
         """What it had is UNKNOWN, and may have been delivered or not: here it was not."""
-        self.incarnation += 1
-        self.stand_ins[name] = StandIn(ring=self.stand_ins[name].ring)
+        self.incarnations[name] += 1
+        self.stand_ins[name] = StandIn()
         for token in [token for token, (claimant, _) in self.claims.items() if claimant == name]:
             del self.claims[token]
-        self.fleet.join(name, incarnation=str(self.incarnation), leaving=name not in self.live)
+        self.ready(name)
         self.look()
 
     @precondition(lambda self: any(stand_in.batches for stand_in in self.stand_ins.values()))
@@ -297,6 +329,9 @@ class OrderMachine(RuleBasedStateMachine):
     def answer_batch(self, name: str, may_hold: bool) -> None:
         stand_in = self.stand_ins[name]
         sent = stand_in.batches.pop(0)
+        if not isinstance(sent, Sent):
+            stand_in.stale = {token for token in stand_in.stale if slot_of(token) not in sent}
+            return
         outcomes = bytearray()
         waiting = {held.pushes[at][0] for held, at in stand_in.held}
         for index, (token, payload, _) in enumerate(sent.pushes):
