@@ -155,7 +155,8 @@ def test_two_routers_of_one_host() -> None:
 
 @pytest.mark.parametrize(("index", "routers"), [(1, 1), (2, 2), (0, 0)])
 def test_a_router_that_is_not_one_of_the_hosts(index: int, routers: int) -> None:
-    status, log = RouterProcess(index=index, routers=routers).refusal()
+    elsewhere = "tcp://127.0.0.1:1"
+    status, log = RouterProcess(index=index, routers=routers, router_list=elsewhere).refusal()
     assert (status, log) == (
         2, f"push-router: routers: there is no router {index}: this host has {routers}, from 0\n",
     )  # fmt: skip
