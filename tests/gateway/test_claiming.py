@@ -342,12 +342,12 @@ def test_a_leaving_workers_claim_ends_when_all_routers_have_that_of_the_one_that
 
 def test_the_routers_may_say_so_before_the_other_worker_does(leaving):
     one, _, token, _, claim = leaving
-    assert one.landing.hand_overs.count
+    under_way = one.landing.hand_overs.count  # nearly always: the other has only just taken it
     for router in range(2):
         taken(one, *claim[:3], moves=1, router=router)
-    assert one.push((token, b"w")) == [bus.HELD]
+    assert one.push((token, b"w")) == [bus.HELD if under_way else STALE]
     until(lambda: not one.landing.hand_overs.count)
-    assert one.late() == [(1, 0, STALE)]
+    assert one.late() == [(1, 0, STALE)][: bool(under_way)]
     assert unclaimed(one) == [claim]
 
 
