@@ -18,6 +18,7 @@ from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
 from shared.packets import BODY_MAX, encode_header
 from shared.push_ids import push_id
+from shared.rings import Epoch
 from shared.signals import V0_SIGNALS, Signal, SubSignal
 from shared.tokens import slot_of, token_fault
 
@@ -93,7 +94,7 @@ class Deliveries:
                 connection = by_token.get(token)
                 if connection is None or (returned and token in returned):
                     push = HeldPush(router, batch.number, len(outcomes), segment, position, payload)
-                    add(self._absent(token, push))
+                    add(self._absent(token, push, batch.epoch))
                     continue
                 frame = self._plain_frame(connection, payload) if plain and connection.output is None else None
                 if frame is None:
@@ -180,16 +181,18 @@ class Deliveries:
 
     # --- clients that are not here
 
-    def _absent(self, token: bytes, push: HeldPush) -> int:
+    def _absent(self, token: bytes, push: HeldPush, epoch: Epoch) -> int:
+        """The outcome of a push, routed by the ring of `epoch`, whose token is not here."""
         if token_fault(token):
             return Outcome.REFUSED
         if token in self._returned.get(push.router, ()):
             return STALE
         ours = self._ownership.owns(token) and token not in self.claims.foreign
         if not self._is_coming(token, ours):
-            if not ours:
-                if token in self.claims.mine:
-                    self.unclaim(token)
+            if not ours and token in self.claims.mine:
+                self.unclaim(token)
+            # routed by an older ring: by this one, of which its router is about to hear, it may be another's
+            if not ours or epoch < self._ownership.epoch:
                 return self._give_back(token, push)[1]
             if self._ownership.is_settled(token):
                 return Outcome.OFFLINE

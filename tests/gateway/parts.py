@@ -294,7 +294,7 @@ class Parts(Clients):
         segment = bus.Segment(len(pushes), flags, prefix, signal, sub_signal)
         index = [bus.ENTRY.pack(len(token), len(payload), at) for at, (token, payload) in enumerate(pushes, first)]
         data = [token + payload for token, payload in pushes]
-        self.hear(bus.encode_batch(Epoch(1, 1), self.batches, [segment], index, data), router)
+        self.hear(bus.encode_batch(self.ownership.epoch, self.batches, [segment], index, data), router)
         return self.batches
 
     def push(self, *pushes, router=0, **options):

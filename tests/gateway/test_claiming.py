@@ -695,3 +695,16 @@ def test_claims_for_numbers_that_nobody_knows(hosts):
     one, _ = hosts
     one.hear(bus.encode_numbered(bus.CLAIMED1, 77, {}))
     assert one.ownership.epoch == Epoch(1, 1)
+
+
+def test_a_push_routed_by_an_older_ring_than_this_workers_goes_back(hosts, mine):
+    """Two halves of a fleet that meet again: by the ring of both the token may be another's, who has its client."""
+    one, _ = hosts
+    older = one.ownership.epoch
+    one.hear(bus.encode_ring(bus.RingNews(Epoch(older.started_ms, older.counter + 1), {one.name: one.path}, {})))
+    until(lambda: one.ownership.is_settled(mine))
+    assert one.push((mine, b"x")) == [Outcome.OFFLINE]
+    segment = bus.Segment(1, 0, bytes(16), 4, 0)
+    index = [bus.ENTRY.pack(len(mine), 1, 0)]
+    one.hear(bus.encode_batch(older, 99, [segment], index, [mine + b"x"]))
+    assert (99, bytes((STALE,))) in one.heard(bus.OUTCOMES1, bus.decode_outcomes)
