@@ -47,5 +47,7 @@ def test_a_router_that_the_list_does_not_name_is_refused() -> None:
     """Else two of one position would both decide."""
     listed = "tcp://127.0.0.2:7000,tcp://127.0.0.1:7000"
     elsewhere = replace(SETTINGS, routers=1, bus_port=7000, bus_host="127.0.0.3", router_list=listed)
-    with pytest.raises(SettingsError, match=r"router_list.*does not name router 0 of this host, tcp://127\.0\.0\.3:7000"):
+    with pytest.raises(
+        SettingsError, match=r"router_list.*does not name router 0 of this host, tcp://127\.0\.0\.3:7000"
+    ):
         places.router_position(elsewhere, 0)
