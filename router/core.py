@@ -90,7 +90,7 @@ class Core:
     def tick(self, now: float) -> None:
         """What time alone decides: time-outs, silent workers, the end of settling, old ids."""
         self.parts.answers.expire(now)
-        self.parts.pushes.forget_expired()
+        self.parts.pushes.forget_expired(now)
         self._workers.look(now)
         self._claims.look(now)
         if not self._membership.settled:

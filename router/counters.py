@@ -37,6 +37,7 @@ _NAMES = (
     "workers_killed",  # those of this host that were silent
     "workers_lost",  # not reached for too long: their slots went to others
     "bus_errors",  # messages of workers that do not decode
+    "batches_forgotten",  # of which a worker's answer was lost with its link
     "bus_strays",  # answers to what nobody waits for any longer
     "internal_errors",  # our own bugs; the log has the traceback
     "endpoint_reopened",  # over router_memory_bytes

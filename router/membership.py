@@ -260,6 +260,10 @@ class Membership:
             self._owners = (live, owners_of_slots(live))
         return True
 
+    def is_heard(self, worker: Worker, now: float) -> bool:
+        """Whether it has said something within two heartbeats."""
+        return now - worker.last_heard <= 2 * self._beat_s
+
     def fence(self, slots: Mapping[str, Sequence[int]], now: float) -> None:
         """Tell workers the present ring once more: all that was sent to them for these slots is resolved."""
         for name in sorted(slots):

@@ -277,9 +277,20 @@ class Pushes:
             for part in batch.take_parts():
                 self._resolve(part.pending, so_far.count(HELD, part.start, part.start + part.count), now)
 
-    def forget_expired(self) -> None:
-        """Requests were answered because their time was over: do not wait for what can come back no more."""
+    def forget_expired(self, now: float) -> None:
+        """Requests were answered because their time was over: do not wait for what can come back no more.
+
+        A worker that is heard and has not answered a batch in all that time never will: its answer went with a link
+        that broke. The batch must not take up its window for ever. (A silent worker's window stays full.)
+        """
         self._parking.drop_expired()
+        for worker in self._membership.workers.values():
+            if worker.in_flight and self._membership.is_heard(worker, now):
+                for number, batch in list(worker.in_flight.items()):
+                    if all(part.pending.answered for part in batch.parts):
+                        del worker.in_flight[number]
+                        batch.take_parts()
+                        self._counters["batches_forgotten"] += 1
 
     def _resolve(self, pending: PendingPushes, count: int, now: float) -> None:
         """So many more pushes of the request have an outcome; answer it when all have."""

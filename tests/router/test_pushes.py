@@ -169,6 +169,29 @@ def test_time_out_of_a_request_that_is_partly_answered() -> None:
     assert fleet.sent() == []
 
 
+def test_answers_lost_with_a_link_do_not_fill_the_window_for_ever() -> None:
+    fleet = DrivenCore("h/0", bus_window_batches=2)
+    for number in range(5):
+        fleet.push(b"lost%d" % number, b"a", timeout_ms=1000)
+        fleet.sent()  # and no answer comes
+        fleet.advance(1.1)
+        fleet.say("h/0", bus.encode_control(bus.BEAT1, {}))
+    fleet.push(b"r", b"a")
+    (batch,) = fleet.sent()
+    fleet.outcomes(batch)
+    assert fleet.answers()[-1][1:3] == [b"r", SENT]
+    assert fleet.core.counters["batches_forgotten"] == 5
+
+
+def test_the_window_of_a_silent_worker_stays_full() -> None:
+    fleet = DrivenCore("h/0", bus_window_batches=1, worker_timeout_ms=60_000)
+    fleet.push(b"r1", b"a", timeout_ms=5000)
+    assert len(fleet.sent()) == 1
+    fleet.advance(5.1)
+    fleet.push(b"r2", b"a", timeout_ms=1000)
+    assert fleet.sent() == []
+
+
 def test_the_dead_do_not_pile_up_behind_a_stuck_worker() -> None:
     fleet = DrivenCore("h/0", bus_window_batches=1, worker_timeout_ms=600_000)
     fleet.push(b"r", b"a")
