@@ -69,6 +69,9 @@ class Ownership:
         if news.epoch <= self.epoch:
             return False
         settled = self._mine - self._unsettled
+        before = {host_of(worker) for worker in [*self.live, *self.leaving]}
+        if not before.issuperset(map(host_of, [*news.live, *news.leaving])):
+            settled = frozenset()  # a host comes (back) that may have clients for any slot, and has yet to claim them
         self.epoch, self.live, self.leaving = news.epoch, news.live, news.leaving
         self._owners = owners_of_slots(list(news.live))
         self._mine = frozenset(slot for slot in range(SLOTS) if self._owners and self._owners[slot] == self.name)

@@ -233,3 +233,21 @@ def test_settled_agrees_with_a_naive_model(steps):
             naive.moved(first, epoch)
         for slot in range(0, 4096, 64):
             assert mine.is_settled(TOKENS[slot]) == (slot not in naive.unsettled), (slot, mine.awaited)
+
+
+def test_a_host_that_comes_back_unsettles_every_slot():
+    """It may have clients of this worker's tokens, which it will claim."""
+    mine = Ownership("h/0")
+    mine.follow(RingNews(Epoch(1, 1), {"h/0": "a"}, {}))
+    token = b"anybody"
+    assert mine.owns(token)
+    assert mine.is_settled(token)
+    far = {"h/0": "a", "g/0": "b"}
+    mine.follow(RingNews(Epoch(1, 2), far, {}))
+    for slot in range(2000):
+        if mine.owns(b"t%d" % slot):
+            assert not mine.is_settled(b"t%d" % slot)
+    mine.moved(OTHER_HOSTS, Epoch(1, 2))
+    assert mine.is_settled(token)
+    mine.follow(RingNews(Epoch(1, 3), far | {"g/1": "c"}, {}))
+    assert mine.is_settled(next(b"t%d" % slot for slot in range(2000) if mine.owns(b"t%d" % slot)))
