@@ -69,8 +69,8 @@ class Ownership:
         if news.epoch <= self.epoch:
             return False
         settled = self._mine - self._unsettled
-        before = {host_of(worker) for worker in [*self.live, *self.leaving]}
-        if not before.issuperset(map(host_of, [*news.live, *news.leaving])):
+        before = {host_of(worker) for worker in self.live}  # one that was cut off is among the leaving ones
+        if not before.issuperset(map(host_of, news.live)):
             settled = frozenset()  # a host comes (back) that may have clients for any slot, and has yet to claim them
         self.epoch, self.live, self.leaving = news.epoch, news.live, news.leaving
         self._owners = owners_of_slots(list(news.live))
