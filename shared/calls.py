@@ -95,7 +95,7 @@ def decode_call(frames: Sequence[bytes]) -> Call:
 
 
 class Answer(NamedTuple):
-    """A decoded RETURN1 or TOLD1. `code` 0: done; PublishError: what went wrong on the way; others are the service's."""
+    """A decoded RETURN1 or TOLD1. `code` 0: done; PublishError: it went wrong on the way; others are the service's."""
 
     number: int
     code: int
