@@ -39,6 +39,14 @@ _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _WATCH_READ = 1  # libev's EV_READ
 
 
+class Hold:
+    """Why a connection is held (`ClientLoop.hold`). Bits."""
+
+    MOVE = 1  # it is to go to another worker when nothing is owed to it any more
+    ANSWER = 2  # what it says next depends on an answer that it awaits
+    CALLS = 4  # it awaits as many as it may
+
+
 class Application(Protocol):
     """What is done with a connection's events. Called in the hub."""
 
@@ -82,6 +90,7 @@ class ClientLoop:
         self._epoll = select.epoll()
         self._throttled: list[Connection] = []
         self._overloaded: set[Connection] = set()
+        self._held: dict[Connection, int] = {}  # paused until `release`: why, bits of Hold
         self._on_tick: list[Callable[[int], None]] = []
         self._loop = gevent.get_hub().loop
         self._watcher = self._loop.io(self._epoll.fileno(), _WATCH_READ)
@@ -155,6 +164,7 @@ class ClientLoop:
         """Forget a connection that is handed over; its descriptor stays open for the caller."""
         self.table.remove(connection)
         self._overloaded.discard(connection)
+        self._held.pop(connection, None)
         connection.full_since = 0
         self._epoll.unregister(connection.fd)
 
@@ -223,7 +233,7 @@ class ClientLoop:
             buffer = connection.input
         offset = 0
         try:
-            while connection.state in (State.OPEN, State.BOUND):
+            while connection.state in (State.OPEN, State.BOUND) and not connection.paused:
                 # inflated bytes count too (gateway.streams, gateway.sessions); a read alone never goes so far over
                 if (
                     connection.rate_packets >= self._settings.client_packets_per_s
@@ -274,8 +284,23 @@ class ClientLoop:
             connection.paused = True
             self._epoll.modify(connection.fd, _OUT if connection.output else 0)
 
+    def hold(self, connection: Connection, why: int) -> None:
+        """Neither read this socket nor parse what has been read, until `release`."""
+        self._held[connection] = self._held.get(connection, 0) | why
+        self.pause(connection)
+
+    def release(self, connection: Connection, why: int) -> None:
+        """Go on with a connection, if it still is here and held for nothing else."""
+        held = self._held.pop(connection, 0)
+        if held & ~why:
+            self._held[connection] = held & ~why
+        elif held and self.table.holds(connection) and connection.state != State.CLOSING:
+            self.resume(connection)
+
     def resume(self, connection: Connection) -> None:
-        """Read again, after what is unparsed has been parsed."""
+        """Read again, after what is unparsed has been parsed; not while it is held."""
+        if connection in self._held:
+            return
         if connection.paused:
             connection.paused = False
             self._epoll.modify(connection.fd, _IN | _OUT if connection.output else _IN)

@@ -94,6 +94,7 @@ class Connection:
         "beat",
         "binding",
         "bound_by",
+        "calls",
         "deadline",
         "extra",
         "fan_out_seen",
@@ -116,6 +117,7 @@ class Connection:
         "recent",
         "scheduled",
         "state",
+        "stores",
         "token",
         "uid",
         "unacknowledged",
@@ -152,6 +154,8 @@ class Connection:
         self.unacknowledged: set[int] | None = None
         self.recent: dict[bytes, tuple[int, int]] | None = None  # push id -> (outcome, tick)
         self.fan_out_seen: FanOutsSeen = NO_FAN_OUT
+        self.calls = 0  # answers of services that are owed to it; who is owed any is not handed over
+        self.stores = 0  # pushes to it that are being stored; the same holds
         self.extra: dict[str, Any] | None = None  # fields of a newer version, passed on
 
 

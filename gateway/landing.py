@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gateway.bindings import Bindings, Late
 from gateway.claiming import Claiming
 from gateway.claims import token_of
-from gateway.client_loop import ClientLoop
+from gateway.client_loop import ClientLoop, Hold
 from gateway.connections import Connection, Pending, State
 from gateway.deliveries import RECENT_TICKS, Deliveries
 from gateway.encoders import Encoder
@@ -70,6 +70,8 @@ class Landing:
         self.receive, self.lost = self.hand_overs.receive, self.hand_overs.lost
         self.moving = Moving(clients, ownership, self.hand_overs, self._consider, timeout_s=timeout_s)
         self.moving.settled = self._settled
+        self._due: set[Connection] = set()  # to be moved when nothing is owed to them any more
+        self.moving.owing = lambda: bool(self._due)
         self.hand_overs.greeted = self.moving.greeted
         self._claims = deliveries.claims
         self.claiming = Claiming(clients, ownership, self._claims, timeout_s)
@@ -238,12 +240,17 @@ class Landing:
         if connection.state == State.BOUND:
             owner = self._ownership.owner(connection.token or b"")
             if owner == self._ownership.name:
+                self._stay(connection)
                 if self._claims.mine and self.moving.open and self._claims.claimed_by(connection):
                     self.claiming.withdraw(connection.token or b"")
             elif owner is not None:
                 self._consider_foreign(connection, owner)
-        elif connection.state == State.OPEN and self.leaving and self._ownership.others and self.moving.open:
+        elif connection.state == State.OPEN and self._may_leave and not self._owes(connection):
             self.hand_overs.give(connection, self._chance.choice(self._ownership.others))
+
+    @property
+    def _may_leave(self) -> bool:
+        return self.leaving and bool(self._ownership.others) and self.moving.open
 
     def _consider_foreign(self, connection: Connection, owner: str) -> None:
         near = self._ownership.is_near(owner)
@@ -252,10 +259,34 @@ class Landing:
         if not near or self._is_kept(connection):
             self.claiming.keep(connection)
         elif self.moving.open:
+            if self._owes(connection):
+                return
             # its new owner may be too new to have them
             self._fan_outs.catch_up(connection)
             if connection.state == State.BOUND:
                 self.hand_overs.give(connection, owner)
+
+    def _owes(self, connection: Connection) -> bool:
+        """Whether a client that is to go must wait for what is owed to it; it says nothing more meanwhile."""
+        if connection.calls or connection.stores:
+            self._due.add(connection)
+            self._clients.hold(connection, Hold.MOVE)
+            return True
+        return False
+
+    def _stay(self, connection: Connection) -> None:
+        """It need not go after all."""
+        if connection in self._due:
+            self._due.discard(connection)
+            self._clients.release(connection, Hold.MOVE)
+
+    def owed_nothing(self, connection: Connection) -> None:
+        """To be called when a client's `calls` and `stores` are both 0 again: it goes, if that is due."""
+        if connection in self._due:
+            self._due.discard(connection)
+            if self._clients.table.holds(connection):
+                self._consider(connection)
+            self._clients.release(connection, Hold.MOVE)
 
     # --- another ring
 
@@ -308,6 +339,7 @@ class Landing:
 
     def ended(self, connection: Connection) -> None:
         """A client has ended: it is claimed no longer, and nothing waits for it."""
+        self._due.discard(connection)
         token = token_of(connection)
         coming = self._claims.pending.get(token) is connection
         self.claiming.ended(connection)

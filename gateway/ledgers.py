@@ -343,6 +343,6 @@ def marks_of(connection: Connection) -> int:
         marks = Mark.INPUT
     if connection.output is not None:
         marks |= Mark.OUTPUT
-    if connection.state == State.BINDING:
+    if connection.state == State.BINDING or connection.calls:
         marks |= Mark.OWED
     return marks

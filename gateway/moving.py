@@ -45,6 +45,8 @@ class Moving:
         self.heard: Callable[[], Iterable[int]] = tuple  # routers
         self.is_gone: Callable[[str], bool] = lambda worker: False
         self.settled: Callable[[bool], None] = lambda in_time: None
+        #: Whether a bound client that is to go is still owed something.
+        self.owing: Callable[[], bool] = lambda: False
         self.told = NO_EPOCH  # MOVED has been said for this ring
         self._scan_at: int | None = None  # next descriptor to look at
         self._scan_scheduled = False
@@ -123,8 +125,8 @@ class Moving:
         epoch = self._ownership.epoch
         if self.scanning or self.told == epoch or self._opened != epoch:
             return
-        if self._hand_overs.moving:
-            self._clients.later(_BREATH_S, self._say_moved)
+        if self._hand_overs.moving or self.owing():
+            self._clients.later(_BREATH_S if self._hand_overs.moving else RETRY_S, self._say_moved)
             return
         self.told = epoch
         self._hand_overs.say_moved()

@@ -5,7 +5,7 @@ import struct
 import gevent
 import pytest
 
-from gateway.client_loop import READ_BYTES
+from gateway.client_loop import READ_BYTES, Hold
 from gateway.connections import Connection, State
 from shared.errors import BodyError, ProtocolError
 from shared.outcomes import Outcome
@@ -386,6 +386,38 @@ def test_what_an_event_adds_to_the_bytes_counts_too(served):
     assert recorder.numbers == [0, 1]
     one.advance(4)
     assert recorder.numbers == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_connection_is_held_until_nothing_holds_it(served):
+    one, application = served()
+    end, connection = one.connect()
+    application.act = lambda held, event: one.loop.hold(held, Hold.CALLS) if event.message_id == 2 else None
+    end.send(packet(1) + packet(2) + packet(3))
+    until(lambda: application.numbers == [1, 2])
+    end.send(packet(4))
+    one.loop.hold(connection, Hold.MOVE)
+    one.loop.release(connection, Hold.CALLS)
+    one.loop.resume(connection)  # as one that was throttled, too
+    turns()
+    assert application.numbers == [1, 2]
+    one.loop.release(connection, Hold.MOVE)
+    until(lambda: application.numbers == [1, 2, 3, 4])
+    one.loop.release(connection, Hold.MOVE)
+    assert one.loop._held == {}
+
+
+def test_a_held_connection_does_not_miss_its_deadline_and_may_end(served):
+    one, application = served()
+    end, connection = one.connect(seconds=3)
+    one.loop.hold(connection, Hold.ANSWER)
+    one.advance(5)
+    assert application.expiries == []
+    one.loop.close(connection, CloseReason.KICKED, b"bye")
+    one.loop.release(connection, Hold.ANSWER)
+    assert end.rest() == b"bye"
+    end.close()
+    until(lambda: connection.fd < 0)
+    assert one.loop._held == {}
 
 
 def test_others_are_served_while_one_is_throttled(served):

@@ -735,3 +735,76 @@ def test_a_fan_out_reaches_a_client_that_was_away_and_came_back(worker):
     until(lambda: here(one, token))
     assert end.packet().body == b"all"
     assert end.quiet()
+
+
+# --- clients that are owed something
+
+
+def owing(parts, token):
+    """(client's end, record) of a bound client with a call outstanding."""
+    end, connection = parts.bound(token)
+    connection.calls = 1
+    parts.loop.ledger.mark(connection)
+    return end, connection
+
+
+@pytest.mark.parametrize("slot", ["calls", "stores"])
+def test_a_client_does_not_move_while_it_is_owed_something(worker, slot):
+    one, other = worker(A), worker(B)
+    tell(1, [one])
+    token = token_of(B, [A, B])
+    end, connection = one.bound(token)
+    setattr(connection, slot, 1)
+    tell(2, [one, other])
+    until(lambda: one.loop._held)
+    end.say(PING)
+    assert end.quiet()
+    assert here(one, token) is connection
+    assert other.push((token, b"x")) == [bus.HELD]  # MOVED has not been said
+    setattr(connection, slot, 0)
+    one.landing.owed_nothing(connection)
+    assert end.packet() == Packet(PUSH, body=b"x")
+    assert end.packet().signal == PING
+    settled(one, other)
+    assert here(other, token)
+
+
+def test_a_client_that_need_not_go_after_all_is_heard_again(worker):
+    one, other = worker(A), worker(B)
+    tell(1, [one])
+    token = token_of(B, [A, B])
+    end, connection = owing(one, token)
+    tell(2, [one, other])
+    until(lambda: one.loop._held)
+    end.say(PING)
+    tell(3, [one], besides=[other])
+    assert end.packet().signal == PING
+    assert (connection.calls, one.landing._due) == (1, set())
+
+
+def test_a_worker_that_leaves_waits_for_what_is_owed(two):
+    one, other = two
+    token = token_of(A, [A, B])
+    end, connection = owing(one, token)
+    one.landing.leaving = True
+    tell(2, [other], [one])
+    until(lambda: one.loop._held)
+    one.advance(2)
+    assert not one.landing.empty
+    connection.calls = 0
+    one.landing.owed_nothing(connection)
+    settled(one, other)
+    assert here(other, token)
+    assert end.ask(PING) == {"interval": 400}
+
+
+def test_a_client_that_ends_while_it_is_owed_something_holds_nothing_up(worker):
+    one, other = worker(A), worker(B)
+    tell(1, [one])
+    end, connection = owing(one, token_of(B, [A, B]))
+    tell(2, [one, other])
+    until(lambda: one.loop._held)
+    one.loop.destroy(connection, CloseReason.KICKED)
+    settled(one, other)
+    assert (one.loop._held, one.landing._due) == ({}, set())
+    assert end.rest() == b""

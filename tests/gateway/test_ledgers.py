@@ -275,6 +275,7 @@ def test_what_has_not_changed_is_not_written_again(ledger, monkeypatch):
         ({"partial": Partial(1, False)}, Mark.INPUT),
         ({"output": bytearray(b"x")}, Mark.OUTPUT),
         ({"state": State.BINDING}, Mark.OWED),
+        ({"calls": 1}, Mark.OWED),
         ({"input": bytearray(b"x"), "output": bytearray(b"x"), "state": State.BINDING}, 7),
     ],
     ids=str,
