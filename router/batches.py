@@ -27,7 +27,9 @@ class Batch:
     `version`: of the claims, when it was sent.
     """
 
-    __slots__ = ("all_sent", "count", "data", "epoch", "held", "index", "number", "outcomes", "parts", "version")
+    __slots__ = (
+        "all_sent", "count", "data", "epoch", "held", "index", "kept", "number", "outcomes", "parts", "version",
+    )  # fmt: skip
 
     def __init__(self, number: int, epoch: Epoch, parts: list[Part], count: int, frames: Sequence[bytes]) -> None:
         self.number, self.epoch, self.parts, self.count = number, epoch, parts, count
@@ -36,6 +38,7 @@ class Batch:
         self.outcomes: bytes | bytearray | None = None  # None: not answered
         self.all_sent = False
         self.held: dict[int, bytes] = {}  # data of pushes answered HELD, by index, for which LATE1 has not come
+        self.kept: set[int] = set()  # indexes of those answered KEPT
 
     def take_parts(self) -> list[Part]:
         """Its parts, when nothing more is to come; then it is free without the garbage collector's help."""
@@ -128,20 +131,31 @@ class Lane:
         self.parts = []
         self.counted = self.size_bound = 0
 
-    def next_batch(self, number: int, epoch: Epoch) -> tuple[Batch, list[bytes]] | None:
+    def take_with_terms(self) -> list[Part]:
+        """Take out the pushes that are to be more than sent. Returns their parts; they are in no lane any more."""
+        if all(part.pending.terms is None for part in self.parts):
+            return []
+        chunks = self.take_all()
+        self._refill([chunk for chunk in chunks if chunk[0].pending.terms is None])
+        taken = [part for part, _, _ in chunks if part.pending.terms is not None]
+        for part in taken:
+            part.lane = None
+        return taken
+
+    def next_batch(self, number: int, epoch: Epoch, now: float = 0.0) -> tuple[Batch, list[bytes]] | None:
         """Take as many waiting pushes as fit a batch; None if nothing waits. Returns it with its frames."""
         self.drop_dead()
         if not self.entries:
             return None
         if len(self.entries) <= BATCH_PUSHES and self.size_bound <= BATCH_BYTES:
             parts = self.parts
-            frames = _encode(number, epoch, parts, self.entries, self.data)
+            frames = _encode(number, epoch, parts, self.entries, self.data, now)
             batch = Batch(number, epoch, parts, self.counted, frames)
             self.clear()
         else:
             count = self._fitting()
             parts = self._cut(count)
-            frames = _encode(number, epoch, parts, self.entries[:count], self.data[:count])
+            frames = _encode(number, epoch, parts, self.entries[:count], self.data[:count], now)
             batch = Batch(number, epoch, parts, count, frames)
             self._drop_first(count)
         _assign(batch)
@@ -194,10 +208,15 @@ class Lane:
 
 
 def _encode(
-    number: int, epoch: Epoch, parts: Sequence[Part], entries: Sequence[bytes], data: Sequence[bytes]
+    number: int, epoch: Epoch, parts: Sequence[Part], entries: Sequence[bytes], data: Sequence[bytes], now: float
 ) -> list[bytes]:
     segments = [Segment(part.count, *part.pending.segment) for part in parts]
-    return encode_batch(epoch, number, segments, entries, data)
+    terms = [
+        part.pending.terms._replace(age_ms=int((now - part.pending.since) * 1000))
+        for part in parts
+        if part.pending.terms is not None
+    ]
+    return encode_batch(epoch, number, segments, entries, data, terms)
 
 
 def _assign(batch: Batch) -> None:

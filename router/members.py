@@ -32,8 +32,8 @@ class Worker:
 
     __slots__ = (
         "calls", "claims_due", "fan_outs", "faulty", "figures", "hand_over", "held", "identity",
-        "in_flight", "incarnation", "last_heard", "leaving", "name", "pid", "queued_calls", "queued_fan_outs",
-        "ring_told_at", "routers", "since", "started", "state", "version",
+        "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "pid", "queued_calls", "queued_fan_outs",
+        "ring_told_at", "routers", "since", "started", "state", "stores", "version",
     )  # fmt: skip
 
     def __init__(self, identity: bytes, now: float, hand_over: str = "") -> None:
@@ -50,6 +50,8 @@ class Worker:
         self.figures: dict[str, Any] = {}
         self.in_flight: dict[int, Batch] = {}  # unanswered batches
         self.held: dict[int, Batch] = {}  # answered, some pushes HELD
+        self.kept: dict[int, Batch] = {}  # answered, some pushes KEPT, none HELD
+        self.stores = False  # whether it knows the terms of pushes
         self.fan_outs: set[int] = set()
         self.calls: set[int] = set()
         self.queued_fan_outs: dict[int, list[bytes]] = {}
@@ -63,6 +65,7 @@ class Worker:
         self.hand_over = body["hand_over"]
         self.pid, self.started = body.get("pid", 0), body.get("started", 0)
         self.version = str(body.get("version", ""))
+        self.stores = body.get("stores") is True
         self.leaving = bool(body.get("leaving"))
         self.state = WorkerState.LEAVING if self.leaving else WorkerState.LIVE
         self.claims_due = body.get("claims", 0)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from shared.bus import ENTRY, HELD, STALE
+from shared.bus import ENTRY, HELD, KEPT, STALE
 from shared.outcomes import Outcome
 
 if TYPE_CHECKING:
     from router.batches import Batch, Lane
     from router.connections import Connection
     from router.repeats import Repeat
+    from shared.bus import Terms
     from shared.requests import PushRequest
 
 #: Flags, id prefix, signal, sub_signal of a bus segment; its count comes before.
 SegmentTail = tuple[int, bytes, int, int]
 
 _UNKNOWN, _UNAVAILABLE = bytes([Outcome.UNKNOWN]), bytes([Outcome.UNAVAILABLE])
-_HELD, _STALE = bytes([HELD]), bytes([STALE])
+_HELD, _KEPT, _STALE = bytes([HELD]), bytes([KEPT]), bytes([STALE])
 
 
 class Desk(Protocol):
@@ -44,9 +45,12 @@ class Pending:
 
 
 class PendingPushes(Pending):
-    """A push request to tokens. `remaining`: how many of its pushes have no outcome yet."""
+    """A push request to tokens. `remaining`: how many of its pushes have no outcome yet.
 
-    __slots__ = ("count", "first", "parts", "remaining", "segment")
+    `terms`, since when it is here (monotonic seconds), and how many older stored pushes it has cost, by position.
+    """
+
+    __slots__ = ("count", "dropped", "first", "parts", "remaining", "segment", "since", "terms")
 
     def __init__(
         self, desk: Desk, connection: Connection, request_id: bytes, size: int, segment: SegmentTail, count: int
@@ -57,6 +61,9 @@ class PendingPushes(Pending):
         self.remaining = count
         self.parts: list[Part] = []
         self.first: bytes | None = None  # a retry's: the outcomes known before it
+        self.terms: Terms | None = None
+        self.since = 0.0
+        self.dropped: dict[int, int] | None = None
 
 
 class PendingAll(Pending):
@@ -130,4 +137,5 @@ def _outcomes_of(part: Part) -> bytes:
         return b""
     if batch.outcomes is None:
         return _UNKNOWN * part.count
-    return bytes(batch.outcomes[part.start : part.start + part.count]).replace(_HELD, _UNKNOWN)
+    outcomes = bytes(batch.outcomes[part.start : part.start + part.count])
+    return outcomes.replace(_HELD, _UNKNOWN).replace(_KEPT, _UNKNOWN)

@@ -7,10 +7,13 @@ from router.overload import check_hold
 from router.parts import Parts
 from router.pending import Pending, PendingAll, PendingPushes, SegmentTail
 from router.repeats import Repeat
-from shared.bus import REPEATABLE
+from shared.bus import OPTIONS, REPEATABLE, Terms
 from shared.errors import RequestError
 from shared.push_ids import PREFIX_BYTES, id_prefix
 from shared.requests import PushOptions, PushRequest, decode_push
+
+#: A worker waits for acknowledgements until `timeout_ms` is over; so much later (seconds) its answer is not waited for.
+ACKED_GRACE_S = 1.0
 
 
 class PushRequests:
@@ -39,7 +42,8 @@ class PushRequests:
         name, options, repeats = connection.name, request.options, self._parts.repeats
         if name is None:
             raise RequestError("hello_needed", "a request with an id needs HELLO1 with a name before it")
-        content = (options.to, options.signal, options.sub_signal, request.index, request.data)
+        kept = (options.ttl, options.wait, options.collapse)
+        content = (options.to, options.signal, options.sub_signal, kept, request.index, request.data)
         known = repeats.find(name, id, content, now)
         if known is not None:
             self._receive_again(connection, request_id, request, known, now)
@@ -81,32 +85,50 @@ class PushRequests:
     def _pending(
         self, connection: Connection, request_id: bytes, request: PushRequest, flags: int, prefix: bytes
     ) -> PendingPushes | PendingAll:
+        terms = terms_of(request.options, connection.name or b"")
+        if terms is not None:
+            flags |= OPTIONS
         segment: SegmentTail = (flags, prefix, request.options.signal, request.options.sub_signal)
         size, parts = _size(request), self._parts
         if request.options.to == "all":
             return PendingAll(parts.fan_outs, connection, request_id, size, segment, request)
-        return PendingPushes(parts.pushes, connection, request_id, size, segment, request.count)
+        pending = PendingPushes(parts.pushes, connection, request_id, size, segment, request.count)
+        pending.terms = terms
+        return pending
 
     def _start(self, pending: Pending, request: PushRequest, only: Sequence[int] | None, now: float) -> None:
         self._parts.counters["requests"] += 1
         deadline = now + request.options.timeout_ms / 1000
         if isinstance(pending, PendingPushes):
             self._parts.counters["pushes"] += pending.count if only is None else len(only)
+            pending.since = now
+            if pending.terms is not None and pending.terms.acked:
+                deadline += ACKED_GRACE_S
             self._parts.pushes.accept(pending, request, only, deadline, now)
         elif isinstance(pending, PendingAll):
             self._parts.fan_outs.accept(pending, deadline, now)
 
 
 def check_supported(options: PushOptions) -> None:
-    """Raises RequestError `not_supported` for what this version cannot do yet."""
+    """Raises RequestError: `not_supported` for what this version cannot do, `bad_options` for what has no meaning."""
     if options.to in ("user", "group"):
         raise RequestError("not_supported", f"option to: {options.to} is not supported yet")
+    if options.collapse is not None and not options.ttl:
+        raise RequestError("bad_options", "option collapse is about stored pushes: it needs ttl")
+    if options.to == "token":
+        return
     if options.ttl:
-        raise RequestError("not_supported", "option ttl is not supported yet")
+        raise RequestError("not_supported", f"option ttl is not supported with to: {options.to}")
     if options.wait != "sent":
-        raise RequestError("not_supported", f"option wait: {options.wait} is not supported yet")
-    if options.collapse is not None:
-        raise RequestError("not_supported", "option collapse is not supported yet")
+        raise RequestError("not_supported", f"option wait: {options.wait} is not supported with to: {options.to}")
+
+
+def terms_of(options: PushOptions, sender: bytes) -> Terms | None:
+    """What its worker must know beyond sending; None: nothing. `sender`: its name, if any."""
+    acked = options.wait == "acked"
+    if not options.ttl and not acked:
+        return None
+    return Terms(options.ttl, acked, options.collapse, options.timeout_ms, sender.decode(errors="backslashreplace"))
 
 
 def _size(request: PushRequest) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from itertools import chain, groupby
 
+import ujson
+
 from router.answers import Answers
 from router.batches import Batch
 from router.claims import Claims
@@ -13,7 +15,7 @@ from router.membership import Membership
 from router.outbox import Outbox
 from router.parking import Parking, Returned
 from router.pending import Pending, PendingPushes, gather
-from shared.bus import ENTRY, HELD, STALE, decode_late, decode_outcomes
+from shared.bus import ENTRY, HELD, KEPT, STALE, decode_late, decode_numbered, decode_outcomes
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.requests import PushRequest, unpack_targets
@@ -21,7 +23,7 @@ from shared.tokens import slot_of, token_fault
 
 _UNAVAILABLE, _UNKNOWN = bytes([Outcome.UNAVAILABLE]), bytes([Outcome.UNKNOWN])
 #: Translates a worker's outcome bytes: what is no outcome becomes UNKNOWN.
-_CHECKED = bytes([byte if byte in (*Outcome, HELD, STALE) else Outcome.UNKNOWN for byte in range(256)])
+_CHECKED = bytes([byte if byte in (*Outcome, HELD, KEPT, STALE) else Outcome.UNKNOWN for byte in range(256)])
 
 #: What still has to be routed: the packed request and, for a retry, the positions to try again.
 _Unrouted = tuple[PushRequest, Sequence[int] | None]
@@ -114,8 +116,11 @@ class Pushes:
                 continue
             worker = self._membership.workers.get(lane.worker.encode())
             if worker is not None and worker.reached:
+                if not worker.stores:
+                    for part in lane.take_with_terms():
+                        self._resolve(part.pending, part.count, now)  # in no batch: gathered as UNAVAILABLE
                 while len(worker.in_flight) < self._window:
-                    taken = lane.next_batch(self._last_number + 1, self._membership.epoch)
+                    taken = lane.next_batch(self._last_number + 1, self._membership.epoch, now)
                     if taken is None:
                         break
                     self._send(worker, *taken)
@@ -183,7 +188,7 @@ class Pushes:
             raise BusError(f"{len(outcomes)} outcomes for {batch.count} pushes")
         if outcomes.strip(b"\0"):
             outcomes = outcomes.translate(_CHECKED)
-            if HELD in outcomes or STALE in outcomes:
+            if HELD in outcomes or STALE in outcomes or KEPT in outcomes:
                 self._open_outcomes(worker, batch, bytearray(outcomes), now)
                 return
         else:
@@ -198,7 +203,7 @@ class Pushes:
             self._resolve(part.pending, part.count, now)
 
     def _open_outcomes(self, worker: Worker, batch: Batch, outcomes: bytearray, now: float) -> None:
-        """Some pushes are HELD, or have to go elsewhere."""
+        """Some pushes are HELD or KEPT, or have to go elsewhere."""
         batch.outcomes = outcomes
         items, returned = list(batch.items()), []
         for part in batch.parts:
@@ -207,46 +212,75 @@ class Pushes:
                 if outcomes[index] == HELD:
                     batch.held[index] = items[index][1]
                     known -= 1
+                elif outcomes[index] == KEPT:
+                    batch.kept.add(index)
+                    known -= 1
                 elif outcomes[index] == STALE:
                     returned.append(Returned(batch, index, worker.name, part.pending, *items[index]))
                     known -= 1
             self._resolve(part.pending, known, now)
         batch.data = b""
-        if batch.held:
-            worker.held[batch.number] = batch
-        else:
-            self._close(batch)
+        self._file(worker, batch)
         for each in returned:
             self._come_back(each, now)
 
-    def _close(self, batch: Batch) -> None:
-        """All has been said of it."""
+    def _file(self, worker: Worker, batch: Batch) -> None:
+        """Keep an answered batch as long as anything more is to be said of it."""
+        if batch.held:
+            worker.held[batch.number] = batch
+            return
+        worker.held.pop(batch.number, None)
         self._parking.resolved(batch.number)
-        batch.take_parts()
+        if batch.kept:
+            worker.kept[batch.number] = batch
+        else:
+            worker.kept.pop(batch.number, None)
+            batch.take_parts()
 
     def late(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
-        """LATE1: outcomes of pushes that were HELD. Raises BusError."""
+        """LATE1: outcomes of pushes that were HELD or KEPT. Raises BusError."""
         number, late = decode_late(frames)
-        batch = worker.held.get(number)
+        batch = worker.held.get(number) or worker.kept.get(number)
         if batch is None:
             self._counters["bus_strays"] += 1
             return
         for index, outcome in late:
             self._late(worker, batch, index, _CHECKED[outcome], now)
-        if not batch.held:
-            del worker.held[number]
-            self._close(batch)
+        self._file(worker, batch)
+
+    def detail(self, worker: Worker, frames: Sequence[bytes]) -> None:
+        """DETAIL1: how many older pushes of a token the cache has dropped to store one. Raises BusError."""
+        number, body = decode_numbered(frames)
+        batch = worker.held.get(number) or worker.kept.get(number)
+        if batch is None:
+            self._counters["bus_strays"] += 1
+            return
+        try:
+            dropped = {int(index): int(count) for index, count in body["dropped"].items()}
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise BusError("DETAIL1 without counts of dropped pushes") from None
+        for index, count in dropped.items():
+            if not 0 <= index < batch.count:
+                raise BusError("DETAIL1 for a push that is not in its batch")
+            pending = batch.part_of(index).pending
+            pending.dropped = pending.dropped or {}
+            pending.dropped[ENTRY.unpack(batch.entry(index))[2]] = count
 
     def _late(self, worker: Worker, batch: Batch, index: int, outcome: int, now: float) -> None:
         if not isinstance(batch.outcomes, bytearray) or index >= batch.count or outcome == HELD:
             raise BusError("LATE1 for a push that is not in its batch")
         item = batch.held.pop(index, None)
-        if item is None:
+        if item is None and index not in batch.kept:
             self._counters["bus_strays"] += 1
             return
+        if item is None and outcome == STALE:
+            raise BusError("LATE1 that sends back what was in its place")
+        batch.kept.discard(index)
         batch.outcomes[index] = outcome
         pending = batch.part_of(index).pending
-        if outcome == STALE:
+        if outcome == KEPT:
+            batch.kept.add(index)
+        elif item is not None and outcome == STALE:
             self._come_back(Returned(batch, index, worker.name, pending, batch.entry(index), item), now)
         else:
             self._resolve(pending, 1, now)
@@ -266,13 +300,15 @@ class Pushes:
 
     def lost(self, worker: Worker, now: float) -> None:
         """Nobody will hear from this incarnation again: what it had, and has not answered, is UNKNOWN."""
-        batches = list(chain(worker.in_flight.values(), worker.held.values()))
+        batches = list(chain(worker.in_flight.values(), worker.held.values(), worker.kept.values()))
         worker.in_flight.clear()
         worker.held.clear()
+        worker.kept.clear()
         for batch in batches:
-            so_far = bytes(batch.outcomes or bytes([HELD]) * batch.count)
+            so_far = bytes(batch.outcomes or bytes([HELD]) * batch.count).replace(bytes([KEPT]), bytes([HELD]))
             batch.outcomes = so_far.replace(bytes([HELD]), _UNKNOWN)
             batch.held.clear()
+            batch.kept.clear()
             self._parking.resolved(batch.number)
             for part in batch.take_parts():
                 self._resolve(part.pending, so_far.count(HELD, part.start, part.start + part.count), now)
@@ -296,14 +332,14 @@ class Pushes:
         """So many more pushes of the request have an outcome; answer it when all have."""
         pending.remaining -= count
         if not pending.remaining and not pending.answered:
-            self._answers.done(pending, gather(pending), b"", now)
+            self._answers.done(pending, gather(pending), _detail(pending), now)
             pending.parts.clear()
 
     def expire(self, pending: Pending, now: float) -> None:
         """Its time is over: UNKNOWN for what a worker has, UNAVAILABLE for the rest, which is never sent."""
         assert isinstance(pending, PendingPushes)
         self._unrouted.pop(pending, None)
-        self._answers.done(pending, gather(pending), b"", now)
+        self._answers.done(pending, gather(pending), _detail(pending), now)
         for part in pending.parts:
             if part.lane is not None:
                 part.lane.bury(part.count)
@@ -326,6 +362,10 @@ class Pushes:
 def _token(entry: bytes, item: bytes) -> bytes:
     target_bytes, _, _ = ENTRY.unpack(entry)
     return item[:target_bytes]
+
+
+def _detail(pending: PendingPushes) -> bytes:
+    return ujson.dumps({"dropped": pending.dropped}).encode() if pending.dropped else b""
 
 
 def _nobody(pending: PendingPushes, request: PushRequest, only: Sequence[int] | None) -> bytes:

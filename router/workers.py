@@ -12,6 +12,7 @@ from shared.bus import (
     CALL1,
     CLAIM1,
     COUNTS1,
+    DETAIL1,
     LATE1,
     NEWS1,
     OUTCOMES1,
@@ -37,6 +38,7 @@ class WorkerMessages:
         self._handlers: dict[bytes, _Handler] = {
             OUTCOMES1: parts.pushes.outcomes,
             LATE1: parts.pushes.late,
+            DETAIL1: lambda worker, frames, now: parts.pushes.detail(worker, frames),
             COUNTS1: parts.fan_outs.counts,
             REPLY1: lambda worker, frames, now: parts.calls.reply(worker, frames),
             BEAT1: lambda worker, frames, now: membership.beat(worker, decode_control(frames), now),

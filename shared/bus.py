@@ -20,13 +20,14 @@ BEAT1 = b"BEAT1"  # JSON: the worker's figures, once a second, its epoch, and wh
 BYE1 = b"BYE1"  # JSON: this worker leaves the ring, or (gone: true) has given all its clients away
 NEWS1 = b"NEWS1"  # JSON as in RING1: a greater ring than this router has told, heard from another router
 OUTCOMES1 = b"OUTCOMES1"  # batch u64 · one byte per push, in the batch's order
-LATE1 = b"LATE1"  # batch u64 · (u32 index, u8 outcome)...: pushes answered HELD before
+LATE1 = b"LATE1"  # batch u64 · (u32 index, u8 outcome)...: pushes answered HELD or KEPT before
+DETAIL1 = b"DETAIL1"  # batch u64 · JSON {"dropped": {index: n}}: what else their senders are to know; before LATE1
 COUNTS1 = b"COUNTS1"  # fan-out u64 · JSON: what became of a push to all
 REPLY1 = b"REPLY1"  # call u64 · JSON
 CLAIM1 = b"CLAIM1"  # number u64 · JSON {"claims": [[token, binding, bound_by, moves], ...]}: clients held for others
 UNCLAIM1 = b"UNCLAIM1"  # JSON {"claims": [...]}: held here no longer
 # router -> worker
-PUSHES1 = b"PUSHES1"  # header · segments · index · data
+PUSHES1 = b"PUSHES1"  # header · segments · index · data [· JSON: `Terms` of the segments flagged OPTIONS]
 ALL1 = b"ALL1"  # header · one segment · payload
 RING1 = b"RING1"  # JSON: epoch, live, leaving, fence (behind what came back STALE); a fence behind the older ring, too
 CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
@@ -36,6 +37,8 @@ CLAIMED1 = b"CLAIMED1"  # number u64 · JSON {}: the claims of that CLAIM1 are i
 TAKEN1 = b"TAKEN1"  # JSON {"claims": [...], "whole"}: others have these tokens, only these
 FREED1 = b"FREED1"  # JSON {"claims": [...]}: those of TAKEN1 that it has no longer
 
+#: In OUTCOMES1 and LATE1: not known yet, LATE1 follows; it is in its place before all later ones, and not STALE.
+KEPT = 253
 #: In OUTCOMES1 and LATE1: not delivered, its token has gone to another worker; the router routes it again.
 STALE = 254
 #: In OUTCOMES1: not known yet, LATE1 follows.
@@ -49,6 +52,19 @@ _LATE = Struct(">IB")
 
 #: Segment flag: the request had an `id`, so a copy may come; the holder remembers these pushes.
 REPEATABLE = 1
+#: Segment flag: there are `Terms` for these pushes in the sixth frame. Only for workers whose READY1 says `stores`.
+OPTIONS = 2
+
+
+class Terms(NamedTuple):
+    """What a sender wants for its pushes beyond sending: to have them kept, to know that they were acknowledged."""
+
+    ttl: int  # seconds; 0: not to be stored
+    acked: bool  # the outcome is to wait for the client's acknowledgement
+    collapse: str | None
+    timeout_ms: int
+    sender: str  # its name; empty: it has none
+    age_ms: int = 0  # how long ago the router took the request in
 
 
 class Segment(NamedTuple):
@@ -62,39 +78,70 @@ class Segment(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A decoded PUSHES1. `entries` holds packed ENTRYs, `data` token and payload of each end to end."""
+    """A decoded PUSHES1. `entries` holds packed ENTRYs, `data` token and payload of each end to end.
+
+    `terms`: of the segments flagged OPTIONS, in their order.
+    """
 
     epoch: Epoch
     number: int
     segments: list[Segment]
     entries: bytes
     data: bytes
+    terms: Sequence[Terms] = ()
 
 
 def encode_batch(
-    epoch: Epoch, number: int, segments: Sequence[Segment], index: Sequence[bytes], data: Sequence[bytes]
+    epoch: Epoch,
+    number: int,
+    segments: Sequence[Segment],
+    index: Sequence[bytes],
+    data: Sequence[bytes],
+    terms: Sequence[Terms] = (),
 ) -> list[bytes]:
     """PUSHES1. `index` holds packed ENTRYs, `data` token + payload for each, in the same order."""
+    more = [ujson.dumps([each._asdict() for each in terms]).encode()] if terms else []
     return [
         PUSHES1,
         _HEADER.pack(*epoch, number),
         b"".join([_SEGMENT.pack(*segment) for segment in segments]),
         b"".join(index),
         b"".join(data),
+        *more,
     ]
 
 
 def decode_batch(frames: Sequence[bytes]) -> Batch:
     """A PUSHES1. Raises BusError if the lengths do not agree."""
     try:
-        _, header, packed_segments, index, data = frames
+        _, header, packed_segments, index, data, *more = frames
         started, counter, number = _HEADER.unpack(header)
         segments = [Segment._make(fields) for fields in _SEGMENT.iter_unpack(packed_segments)]
     except (ValueError, StructError) as error:
         raise BusError(f"malformed PUSHES1: {error}") from None
     if len(index) != ENTRY.size * sum(segment.pushes for segment in segments):
         raise BusError(f"PUSHES1 index of {len(index)} bytes does not fit its segments")
-    return Batch(Epoch(started, counter), number, segments, index, data)
+    terms = _decode_terms(more[0]) if more else ()
+    if len(terms) != sum([segment.flags & OPTIONS for segment in segments]) // OPTIONS:
+        raise BusError(f"PUSHES1 with {len(terms)} terms that do not fit its segments")
+    return Batch(Epoch(started, counter), number, segments, index, data, terms)
+
+
+def _decode_terms(frame: bytes) -> list[Terms]:
+    try:
+        return [
+            Terms(
+                int(each["ttl"]),
+                bool(each["acked"]),
+                None if each.get("collapse") is None else str(each["collapse"]),
+                int(each["timeout_ms"]),
+                str(each.get("sender", "")),
+                int(each.get("age_ms", 0)),
+            )
+            for each in ujson.loads(frame)
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BusError(f"malformed terms in PUSHES1: {error!r}") from None
 
 
 def unpack_entries(batch: Batch) -> Iterator[tuple[int, int, int]]:

@@ -133,3 +133,28 @@ def test_control_bodies_that_are_no_objects(decode, body):
 def test_malformed_rings(body):
     with pytest.raises(BusError, match="malformed RING1"):
         bus.decode_ring([b"RING1", body])
+
+
+TERMS = [bus.Terms(60, False, "grüße", 700, "news", 12), bus.Terms(0, True, None, 5000, "")]
+
+
+def flagged(*flags):
+    return [bus.Segment(1, each, bytes(16), 4, 0) for each in flags]
+
+
+def test_terms_survive():
+    segments = flagged(bus.OPTIONS, 0, bus.OPTIONS | bus.REPEATABLE)
+    index, data = [bus.ENTRY.pack(1, 1, 0)] * 3, [b"ab"] * 3
+    batch = bus.decode_batch(bus.encode_batch(Epoch(1, 2), 3, segments, index, data, TERMS))
+    assert batch.terms == TERMS
+
+
+@pytest.mark.parametrize(
+    "frame", [b"", b"{", b"7", b"[]", b"[1,2]", b"[{},{}]", b'[{"ttl":"x","acked":1,"timeout_ms":1}]', b"[{}]"]
+)
+def test_terms_that_are_none_are_named(frame):
+    frames = bus.encode_batch(Epoch(1, 2), 3, flagged(bus.OPTIONS), [bus.ENTRY.pack(1, 1, 0)], [b"ab"])
+    with pytest.raises(BusError, match="PUSHES1"):
+        bus.decode_batch([*frames, frame])
+    with pytest.raises(BusError, match="PUSHES1"):
+        bus.decode_batch(frames)
