@@ -12,6 +12,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The build backend comes from constraints.txt too, so nothing is fetched for the build alone.
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
+BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
 .PHONY: run test lint bench chaos chaos-100k simulate conformance loadtest docs clean lock
 
@@ -49,6 +50,7 @@ docs: $(VENV)/installed-test
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f gateway/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Newest versions that pyproject.toml allows, tried in a virtualenv of their own.
@@ -69,14 +71,14 @@ $(VENV)/ready-to-build: $(BIN)/python constraints.txt
 	$(PIP) install --constraint constraints.txt setuptools
 	@touch $@
 
-$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/ready-to-build
+$(VENV)/installed: $(BUILT_FROM) | $(VENV)/ready-to-build
 	$(INSTALL) .
 	@touch $@
 
-$(VENV)/installed-test: pyproject.toml constraints.txt | $(VENV)/ready-to-build
+$(VENV)/installed-test: $(BUILT_FROM) | $(VENV)/ready-to-build
 	$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/installed
 
-$(VENV)/installed-load: pyproject.toml constraints.txt | $(VENV)/ready-to-build
+$(VENV)/installed-load: $(BUILT_FROM) | $(VENV)/ready-to-build
 	$(INSTALL) '.[load]'
 	@touch $@ $(VENV)/installed

@@ -18,6 +18,7 @@ import gevent
 from gateway.closing import count_close, log_close
 from gateway.connections import Connection, State
 from gateway.ledgers import READING, WRITING, Ledger, for_one_process
+from gateway.sends import LANGUAGE, Data, send, send_each
 from gateway.streams import Event, StreamLimits, next_event
 from gateway.tables import ConnectionTable
 from gateway.timer_wheel import TimerWheel
@@ -70,7 +71,8 @@ class ClientLoop:
     """Reads, writes and closes; keeps deadlines, rates and bounds. `gateway.acceptors` brings connections in."""
 
     #: The system calls on clients' sockets that other modules make too; a simulation puts its own here.
-    send_bytes: Callable[[int, bytes], int] = staticmethod(os.write)
+    send_bytes: Callable[[int, Data], int] = staticmethod(send)
+    send_each: Callable[[list[int], bytes, "memoryview[int]", int], list[tuple[int, int]]] = staticmethod(send_each)
     close_descriptor: Callable[[int], None] = staticmethod(os.close)
 
     def __init__(
@@ -105,6 +107,7 @@ class ClientLoop:
 
     def start(self, application: Application) -> None:
         self.application = application
+        logger.info("sends to clients are made in %s", LANGUAGE)
         self._watcher.start(self.guarded, self._serve_ready)
         self._timer.start(self.guarded, self._tick)
 
@@ -323,7 +326,7 @@ class ClientLoop:
         """The same for data of which the kernel has taken `sent` bytes, on a connection without an out-buffer."""
         self._words[WRITING] = connection.fd
         try:
-            sent += os.write(connection.fd, data[sent:] if sent else data)
+            sent += self.send_bytes(connection.fd, data[sent:] if sent else data)
         except BlockingIOError:
             pass
         except OSError:
@@ -360,7 +363,7 @@ class ClientLoop:
         if output is None or connection.fd < 0:
             return
         try:
-            sent = os.write(connection.fd, memoryview(output)[:READ_BYTES])
+            sent = self.send_bytes(connection.fd, memoryview(output)[:READ_BYTES])
         except BlockingIOError:
             return
         except OSError:

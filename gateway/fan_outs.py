@@ -24,7 +24,7 @@ _RECORDS_PER_TURN = 500
 _KEEP_TICKS = 10
 _KEEP_BYTES = 16 << 20
 _OWN_COPY = Granted.ACK | Granted.IDS
-#: What the bytes of a copy depend on, beside the protocol. (Those of _OWN_COPY are in it so that they never match.)
+#: What the bytes of a copy depend on, beside the protocol.
 _ENCODING = SPECIAL | Granted.CAMEL | Granted.LOWER
 
 _NAMES = {
@@ -136,13 +136,37 @@ class FanOuts:
             self._clients.later(0, self._run)
 
     def _deliver_plain(self, running: _Running, records: "list[Connection | None]") -> None:
-        """Deliver to those who have not seen it.
+        """Deliver to those who have not seen it: to those who get the same bytes together, then to all others.
 
-        Flat, with the write in it: a copy may cost 1.3 times what the kernel takes (`make bench`, all).
+        In this order: what comes behind may close a socket, and none is sent to that is closed.
         """
-        number, router, encoded = running.fan_out.number, running.router, running.encoded
-        write, bound, words = self._clients.send_bytes, State.BOUND, self._clients.ledger.words
-        sent, before, after = 0, None, NO_FAN_OUT
+        same, others = self._choose(running, records)
+        words, rest = self._clients.ledger.words, []
+        for data, connections in same.items():
+            missed = self._clients.send_each([connection.fd for connection in connections], data, words, WRITING)
+            sent = len(connections) - len(missed)
+            running.counts["matched"] += sent
+            running.counts["sent"] += sent
+            rest += [(connections[index], data, taken) for index, taken in missed]
+        for connection, data, taken in rest:
+            self._clients.guarded(self._deliver_rest, running, connection, data, taken)
+        for connection in others:
+            if connection.state == State.BOUND:
+                self._clients.guarded(self._deliver, running, connection)
+
+    def _choose(
+        self, running: _Running, records: "list[Connection | None]"
+    ) -> tuple[dict[bytes, list[Connection]], list[Connection]]:
+        """Who is to get it: by the bytes that they are to be sent, marked as having seen it; and all others.
+
+        Flat: a copy may cost 1.3 times what the kernel takes (`make bench`, all).
+        """
+        number, router, bound = running.fan_out.number, running.router, int(State.BOUND)
+        same: dict[bytes, list[Connection]] = {}
+        others: list[Connection] = []
+        before, after = None, NO_FAN_OUT
+        granted = protocol = window_bits = -1
+        chosen = others
         for connection in records:
             if connection is None or connection.state != bound:
                 continue
@@ -151,24 +175,24 @@ class FanOuts:
                 if seen_of(seen, router) >= number:
                     continue
                 before, after = seen, self._after(running, seen)
-            granted = connection.granted
-            data = encoded.get((granted & _ENCODING) << 8 | connection.window_bits << 4 | connection.protocol)
-            if connection.output is not None or data.__class__ is not bytes:
-                self._clients.guarded(self._deliver, running, connection)
-                continue
-            connection.fan_out_seen = after
-            words[WRITING] = connection.fd
-            try:
-                taken = write(connection.fd, data)
-            except OSError:
-                taken = 0
-            if taken == len(data):
-                sent += 1
+            if (
+                connection.granted != granted
+                or connection.protocol != protocol
+                or connection.window_bits != window_bits
+            ):  # nearly all are like the one before them
+                granted, protocol, window_bits = connection.granted, connection.protocol, connection.window_bits
+                data = self._copy(running, connection)
+                chosen = same.setdefault(data, []) if isinstance(data, bytes) else others
+            if connection.output is None:
+                chosen.append(connection)
+                if chosen is not others:
+                    connection.fan_out_seen = after
             else:
-                self._count(running, self._clients.write_rest(connection, data, taken))
-        words[WRITING] = -1
-        running.counts["matched"] += sent
-        running.counts["sent"] += sent
+                others.append(connection)
+        return same, others
+
+    def _deliver_rest(self, running: _Running, connection: Connection, data: bytes, taken: int) -> None:
+        self._count(running, self._clients.write_rest(connection, data, taken))
 
     @staticmethod
     def _after(running: _Running, seen: FanOutsSeen) -> FanOutsSeen:
@@ -179,15 +203,21 @@ class FanOuts:
 
     def _deliver(self, running: _Running, connection: Connection) -> None:
         connection.fan_out_seen = self._after(running, connection.fan_out_seen)
-        if connection.granted & _OWN_COPY:
-            segment = running.fan_out.segment._replace(flags=0)
-            self._count(running, self._deliveries.deliver(connection, segment, 0, running.fan_out.payload))
-            return
-        key = (connection.granted & _ENCODING) << 8 | connection.window_bits << 4 | connection.protocol
-        copy = running.encoded.get(key)
+        copy = self._copy(running, connection)
         if copy is None:
-            copy = running.encoded[key] = self._encode(running.fan_out, connection)
+            segment = running.fan_out.segment._replace(flags=0)
+            copy = self._deliveries.deliver(connection, segment, 0, running.fan_out.payload)
         self._count(running, copy if isinstance(copy, int) else self._clients.write(connection, copy))
+
+    def _copy(self, running: _Running, connection: Connection) -> bytes | int | None:
+        """The bytes for clients like this one, or the outcome that all of them get; None: each gets its own."""
+        kind = (connection.granted & _ENCODING) << 8 | connection.window_bits << 4 | connection.protocol
+        if kind not in running.encoded and not connection.granted & _OWN_COPY:
+            self._clients.guarded(self._prepare, running, connection, kind)
+        return running.encoded.get(kind)
+
+    def _prepare(self, running: _Running, connection: Connection, kind: int) -> None:
+        running.encoded[kind] = self._encode(running.fan_out, connection)
 
     def _count(self, running: _Running, outcome: int) -> None:
         running.counts["matched"] += 1

@@ -49,6 +49,7 @@ SHELLS = ROOTS | {
     "gateway.peers",
     "gateway.port_locks",
     "gateway.run_files",
+    "gateway.sends",
     "router.buses",
     "router.kills",
     "router.memory",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_NOT_COPIED = shutil.ignore_patterns(".*", "var", "build", "__pycache__", "*.egg-info")
+_NOT_COPIED = shutil.ignore_patterns(".*", "var", "build", "__pycache__", "*.egg-info", "*.so")
 
 
 def clone(directory: Path) -> Path:

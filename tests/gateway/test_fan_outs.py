@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from gateway.connections import Granted, Protocol
+from gateway import sends
+from gateway.client_loop import ClientLoop
+from gateway.connections import Granted, Protocol, State
 from shared import bus
 from shared.packets import Packet
 from shared.reasons import CloseReason
@@ -16,8 +18,11 @@ NONE = dict.fromkeys(
 )
 
 
-@pytest.fixture
-def one(worker):
+@pytest.fixture(params=["as installed", "in Python"])
+def one(request, worker, monkeypatch):
+    if request.param == "in Python":
+        monkeypatch.setattr(ClientLoop, "send_bytes", staticmethod(sends.send_in_python))
+        monkeypatch.setattr(ClientLoop, "send_each", staticmethod(sends.send_each_in_python))
     parts = worker(routers=3)
     parts.ring(1, [parts])
     return parts
@@ -75,6 +80,37 @@ def test_what_becomes_of_it_is_counted(worker):
     assert one.counted(2)["too_large"] == 1
     one.fan_out(3, bytes((1 << 20) + 1))
     assert one.counted(3) == NONE | {"matched": 4, "too_large": 4}
+
+
+def test_those_who_do_not_take_it_at_once_are_seen_to_behind_the_others(one):
+    """Each gets it whole, in whatever order they are and whatever they speak."""
+    payload, ends = b"x" * 100_000, []
+    for number in range(20):
+        protocol, narrow = (Protocol.V2, Protocol.WS_TEXT)[number % 2], number % 5 == 0
+        ends.append((bind(one, b"%d" % number, protocol, buffer=int(narrow))[0], protocol))
+        bind(one, b"gone%d" % number, protocol)[0].close()
+    one.fan_out(1, payload)
+    assert one.counted(1) == NONE | {"matched": 40, "sent": 16, "buffered": 4, "offline": 20}
+    assert [read(end, protocol) for end, protocol in ends] == [payload] * 20
+    assert all(end.quiet() for end, _ in ends)
+    assert list(one.loop.ledger.words) == [-1, -1]
+
+
+def test_one_that_is_closed_for_another_is_not_written_to(one, monkeypatch):
+    """Its descriptor may be another's by then."""
+    gone, closed = bind(one, b"gone")
+    end, special = bind(one, b"special", granted=Granted.ACK)
+    gone.close()
+
+    def ended(connection):
+        if connection is closed:
+            one.loop.destroy(special, CloseReason.KICKED)
+
+    monkeypatch.setattr(one.conversations, "ended", ended)
+    one.fan_out(1, b"x")
+    assert one.counted(1) == NONE | {"matched": 1, "offline": 1}
+    assert special.state == State.CLOSING
+    assert end.rest() == b""
 
 
 def test_a_signal_that_version_0_does_not_know(one):
