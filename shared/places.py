@@ -29,6 +29,16 @@ def bus_tcp_endpoint(settings: Settings, router: int = 0) -> str | None:
     return _tcp(settings.bus_listens_on, settings.bus_port + router) if settings.bus_port else None
 
 
+def service_path(settings: Settings, router: int = 0) -> Path:
+    """Service socket of this host's router number `router`."""
+    return _short(run_dir(settings) / f"service-{router}.sock")
+
+
+def service_endpoint(settings: Settings, router: int = 0) -> str:
+    """ZeroMQ endpoint that a router of this host binds for services of this host."""
+    return f"ipc://{service_path(settings, router)}"
+
+
 def router_endpoints(settings: Settings) -> list[str]:
     """Bus endpoints of the routers of all hosts, in the order in which they decide."""
     return split(settings.router_list) or [bus_endpoint(settings, router) for router in range(settings.routers)]

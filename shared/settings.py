@@ -73,6 +73,13 @@ class Settings:
     auth_required: bool = _flag(False, "SUB needs a credential (AUTH) first")
     auth_keys_file: str = _text("", "JSON list of {kid, alg: HS256 or EdDSA, key} that verify credentials")
     auth_audience: str = _text("push-gateway", "`aud` that a credential must name")
+    # services
+    services: str = _text("all", "services that `make run` starts on this host, comma-separated; all; empty: none")
+    message_caches: int = _whole(1, "message caches, which share the tokens; the same on every host", 1, 63)
+    service_router_list: str = _text(
+        "", "service endpoints of the routers of all hosts, comma-separated; empty: those of this host"
+    )
+    subscribe_policy: str = _text("open", "who may subscribe: open, or MODULE:FUNCTION that decides (docs/services.md)")
     # moving
     held_pushes_max: int = _whole(10_000, "pushes a worker holds for clients that are on their way to it", 1, 10**6)
     held_bytes_max: int = _whole(32 << 20, "bytes of the same", 1024, 1 << 32)
@@ -107,6 +114,7 @@ class Settings:
     status_key_file: str = _text("", "CURVE key pair that status service and wait-ready show to the router")
     worker_key_file: str = _text("", "CURVE key pair that workers show to routers of other hosts (scope worker)")
     bus_server_key: str = _text("", "public CURVE key of those routers; empty: that of curve_server_key_file")
+    service_key_file: str = _text("", "CURVE key pair that services show to routers of other hosts (scope service)")
 
     @property
     def senders_listen_on(self) -> str:
