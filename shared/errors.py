@@ -66,6 +66,25 @@ class SettingsError(PushError):
         return f"{self.key}: {self.message}"
 
 
+class StorageError(PushError):
+    """A store that cannot be opened or used: names it, and says why."""
+
+
+class StorageUnavailable(StorageError):
+    """It cannot be reached, is full, or is too slow: the same may be asked again later."""
+
+
+class NoGroupError(PushError):
+    """There is no group of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"no group {self.name[:64]!r}"
+
+
 class SenderError(PushError):
     """The sender library could not do what was asked: the FAIL1 code and message, or the time that passed."""
 

@@ -90,6 +90,11 @@ def listener_path(settings: Settings, index: int) -> Path:
     return _short(run_dir(settings) / "hand-over" / f"listener-{index}.sock")
 
 
+def database_path(settings: Settings) -> Path:
+    """The SQLite file of what services keep; its directory 0700."""
+    return Path(settings.data_dir).absolute() / "state" / "push.db"
+
+
 def worker_name(settings: Settings, index: int) -> str:
     """`host/index`."""
     return f"{settings.host_name}/{index}"

@@ -73,6 +73,11 @@ class Settings:
     auth_required: bool = _flag(False, "SUB needs a credential (AUTH) first")
     auth_keys_file: str = _text("", "JSON list of {kid, alg: HS256 or EdDSA, key} that verify credentials")
     auth_audience: str = _text("push-gateway", "`aud` that a credential must name")
+    # calls to services
+    call_timeout_ms: int = _whole(5000, "longest wait for a service's answer", 100, 600_000)
+    calls_max: int = _whole(32, "calls of one client that may await their answers; then it is not read", 1, 65535)
+    worker_calls_max: int = _whole(10_000, "the same for all of a worker; over it: F4", 1, 10**6)
+    protobuf_dir: str = _text("", "directory with a topics.json and *.binpb: topics whose bodies are protobuf")
     # services
     services: str = _text("all", "services that `make run` starts on this host, comma-separated; all; empty: none")
     message_caches: int = _whole(1, "message caches, which share the tokens; the same on every host", 1, 63)
@@ -80,6 +85,17 @@ class Settings:
         "", "service endpoints of the routers of all hosts, comma-separated; empty: those of this host"
     )
     subscribe_policy: str = _text("open", "who may subscribe: open, or MODULE:FUNCTION that decides (docs/services.md)")
+    # what services keep
+    storage: str = _text(
+        "sqlite",
+        "sqlite: the file state/push.db in data_dir; or redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS),"
+        " redis-cluster://HOST:PORT,HOST:PORT, rediss-cluster://...",
+    )
+    storage_durability: str = _text(
+        "written",
+        "what is safe before it counts as kept: handed to the system, on its way to the disk, or on the disk",
+        ("memory", "written", "fsynced"),
+    )
     # moving
     held_pushes_max: int = _whole(10_000, "pushes a worker holds for clients that are on their way to it", 1, 10**6)
     held_bytes_max: int = _whole(32 << 20, "bytes of the same", 1024, 1 << 32)
@@ -123,6 +139,13 @@ class Settings:
     @property
     def bus_listens_on(self) -> str:
         return self.bus_host or self.host
+
+    @property
+    def subscribes_openly(self) -> bool:
+        """Whether clients without login may name any uid and token: by default only while all is on loopback."""
+        if self.open_subscribe == "auto":
+            return is_loopback(self.host) and is_loopback(self.senders_listen_on)
+        return self.open_subscribe == "yes"
 
 
 _FIELDS: dict[str, Field[Any]] = {entry.name: entry for entry in fields(Settings)}
