@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gateway.sessions import SessionLimits
 from shared.errors import SettingsError
-from shared.settings import Settings, is_loopback, split
+from shared.settings import Settings, split
 
 if TYPE_CHECKING:
     from gateway.credentials import Verifier
@@ -25,9 +25,7 @@ def session_limits(settings: Settings) -> SessionLimits:
 
 def open_subscribe(settings: Settings) -> bool:
     """Whether clients without login may name any uid and token: by default only while everything is on loopback."""
-    if settings.open_subscribe == "auto":
-        return is_loopback(settings.host) and is_loopback(settings.senders_listen_on)
-    return settings.open_subscribe == "yes"
+    return settings.subscribes_openly
 
 
 def verifier(settings: Settings) -> "Verifier | None":

@@ -1,40 +1,59 @@
-"""Composition root of the services: `push-services fleet`, `push-services status`."""
+"""Composition root of the services: `push-services fleet`, `push-services status`, `push-services run NAME`."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from shared.errors import SettingsError
+from services.catalogue import MODULES, instance
+from shared import places
+from shared.errors import SettingsError, StorageError, StorageUnavailable
 from shared.settings import Settings
 from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr
 from shared.startup.environment import read_settings
+from shared.startup.pid_files import hold
+
+#: Exit status of a service that cannot start now, and may be tried again.
+UNAVAILABLE = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `push-services`; the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(read_settings()))
-    except SettingsError as error:
+        return int(options.run(read_settings(), options))
+    except (SettingsError, StorageError) as error:
         print(f"push-services: {error}", file=sys.stderr)
-        return BAD_SETTINGS
+        return UNAVAILABLE if isinstance(error, StorageUnavailable) else BAD_SETTINGS
 
 
-def run_fleet(settings: Settings) -> int:
+def run_fleet(settings: Settings, options: argparse.Namespace) -> int:
     """A whole fleet in the foreground."""
     from services.fleet.foreground import run  # noqa: PLC0415  (the status service needs no supervisord)
 
     return run(settings)
 
 
-def run_status(settings: Settings) -> int:
+def run_status(settings: Settings, options: argparse.Namespace) -> int:
     """The status service."""
     from services.status.server import serve  # noqa: PLC0415  (the launcher needs no gevent)
 
     log_to_stderr(settings)
     logging.getLogger("geventwebsocket").setLevel(logging.WARNING)  # one line per request otherwise
     return serve(settings)
+
+
+def run_service(settings: Settings, options: argparse.Namespace) -> int:
+    """One process of a service. It holds a pid file, so that two with one number cannot be."""
+    log_to_stderr(settings)
+    run, name = places.run_dir(settings), instance(options.name, options.index)
+    try:
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError("data_dir", f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
+    hold(run / f"{name}.pid", f"{name} already runs in {settings.data_dir}")
+    return int(import_module(MODULES[options.name]).serve(settings, options.index))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,7 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     fleet.set_defaults(run=run_fleet)
     status = commands.add_parser("status", help="serve health and figures over HTTP on api_port")
     status.set_defaults(run=run_status)
+    run = commands.add_parser("run", help="run one process of a service that clients need")
+    run.add_argument("name", choices=MODULES, metavar="NAME", help=", ".join(MODULES))
+    run.add_argument("--index", type=_index, default=0, metavar="I", help="its number on this host, from 0")
+    run.set_defaults(run=run_service)
     return parser
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ SHELLS = ROOTS | {
 #: Packages and modules of services whose business is I/O; what is pure in them is listed.
 PURE_SERVICES = frozenset(
     {
+        "services.catalogue",
         "services.clients.subscriptions",
         "services.clients.texts",
         "services.fleet.announcements",
@@ -88,6 +89,7 @@ PURE_SERVICES = frozenset(
         "services.sender.tickets",
         "services.sender.windows",
         "services.status.addresses",
+        "services.subscribe.tokens",
     }
 )
 

@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 from services.library.calls import ClientCall, Refusal, Returned
 from shared.calls import Topic
+from shared.signals import SUB_SIGNAL_MAX, Signal
 
 Answer = bytes | Returned
 Handler = Callable[[ClientCall], Answer]
 #: Answers in the order of the calls; a Refusal among them is returned, not raised.
 BatchHandler = Callable[[Sequence[ClientCall]], Sequence[Answer | Refusal]]
-
-NUMBER_MAX = 127
 
 
 class Entry(NamedTuple):
@@ -39,8 +38,9 @@ class Topics:
     def add(self, entry: Entry) -> None:
         """Raises ValueError: no topic, or answered already."""
         topic = entry.topic
-        if not all(isinstance(number, int) and 0 <= number <= NUMBER_MAX for number in topic):
-            raise ValueError(f"{topic} is no topic: signal and sub_signal are numbers from 0 to {NUMBER_MAX}")
+        are_numbers = all(isinstance(number, int) for number in topic)
+        if not are_numbers or not (0 <= topic.signal <= max(Signal) and 0 <= topic.sub_signal <= SUB_SIGNAL_MAX):
+            raise ValueError(f"{topic} is no topic: a signal, and a sub_signal from 0 to {SUB_SIGNAL_MAX}")
         if topic in self._entries:
             raise ValueError(f"signal {topic.signal}, sub_signal {topic.sub_signal} has a handler already")
         self._entries[topic] = entry

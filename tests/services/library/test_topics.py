@@ -17,7 +17,7 @@ def test_topics_are_told_as_numbers():
     assert topics.find(Topic(9, 17)) is None
 
 
-@pytest.mark.parametrize("topic", [(9, 16), (9, 128), (-1, 0), (9, "FP")])
+@pytest.mark.parametrize("topic", [(9, 16), (9, 128), (11, 0), (-1, 0), (9, "FP")])
 def test_a_topic_is_one_and_has_one_handler(topic):
     topics = Topics()
     topics.add(Entry(Topic(9, 16), True, lambda call: b""))

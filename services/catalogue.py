@@ -1,0 +1,39 @@
+"""The services that come with the gateway: one table for `push-services run`, `make run` and whoever asks what runs.
+
+A new one is a line here, a program in supervisord.conf and a section of docs/services.md. Pure.
+"""
+
+from shared.errors import SettingsError
+from shared.settings import Settings, split
+
+#: Where `serve(settings, index)` is: it serves until SIGTERM and returns the exit status.
+MODULES = {
+    "subscribe": "services.subscribe.serving",
+}
+#: Of whose instances each has a part of the tokens; the setting says how many there are.
+_BY_NUMBER = {"message-cache": "message_caches"}
+
+_ALL = "all"
+
+
+def chosen(settings: Settings) -> dict[str, int]:
+    """How many processes of each service the fleet of this host has. Raises SettingsError (`services`)."""
+    names = list(MODULES) if settings.services == _ALL else split(settings.services)
+    for name in names:
+        if name not in MODULES:
+            raise SettingsError("services", f"{name[:64]!r} is none of {', '.join([_ALL, *MODULES])}")
+    return {name: _count(settings, name) if name in names else 0 for name in MODULES}
+
+
+def _count(settings: Settings, name: str) -> int:
+    return int(getattr(settings, _BY_NUMBER[name])) if name in _BY_NUMBER else 1
+
+
+def instances(settings: Settings) -> list[str]:
+    """Names of these processes, as supervisord has them: `subscribe`, `message-cache-0`. Raises SettingsError."""
+    return [instance(name, index) for name, count in chosen(settings).items() for index in range(count)]
+
+
+def instance(name: str, index: int) -> str:
+    """Name of one process, of its log and of its pid file."""
+    return f"{name}-{index}" if name in _BY_NUMBER or index else name

@@ -1,0 +1,124 @@
+"""The topics of the subscribe service, on a real storage in a file."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from services.library import ClientCall, Refusal
+from services.storage.interfaces import Session, Storage
+from services.storage.opening import open_storage
+from services.subscribe.policies import everybody
+from services.subscribe.requests import SubscribeRequest
+from services.subscribe.subscriptions import Subscriptions
+from services.subscribe.tokens import TokenMaker, made_at
+from shared.errors import StorageUnavailable
+from shared.settings import load
+
+NOW = 1_795_000_000.0
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    with open_storage(load({"PUSH_DATA_DIR": str(tmp_path)})) as opened:
+        yield opened
+
+
+def subscriptions(storage: Any, anybody: bool = False, policy: Any = everybody) -> Subscriptions:
+    return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, lambda: NOW)
+
+
+def call(**fields: Any) -> ClientCall:
+    return ClientCall({"signal": 0, "sub_signal": 1}, msgpack.packb(fields))
+
+
+def sub(topics: Subscriptions, **fields: Any) -> Any:
+    """The token, or the status that refuses it."""
+    said = {"token": None, "uid": None, "login": None, "address": "", "protocol": "v2"} | fields
+    try:
+        return msgpack.unpackb(topics.subscribe(call(**said)))["token"]
+    except Refusal as refused:
+        return msgpack.unpackb(refused.body)["status"]
+
+
+def login(uid: str, *tokens: str) -> dict[str, Any]:
+    return {"uid": uid, "tokens": list(tokens)}
+
+
+def test_tokens_are_made_or_taken_as_they_are(storage: Storage):
+    topics = subscriptions(storage)
+    made = sub(topics)
+    assert made_at(made) == NOW * 1000
+    assert sub(topics) != made
+    assert sub(topics, token=made) == made
+    assert sub(topics, token="alice") == "alice"
+    assert sub(topics, token="\n") == 400
+
+
+def test_devices_of_a_user_are_kept(storage: Storage):
+    topics = subscriptions(storage)
+    made = sub(topics, login=login("u"))
+    sub(topics, token="phone", login=login("u", "phone"), protocol="v1")
+    sub(topics, token="nobody's")
+    assert set(msgpack.unpackb(topics.members(call(uid="u")))["tokens"]) == {made, "phone"}
+    devices = msgpack.unpackb(topics.devices(call(op="list", uid="u")))["devices"]
+    assert {"token": "phone", "protocol": "v1", "added": NOW, "seen": NOW} in devices
+    assert msgpack.unpackb(topics.devices(call(op="forget", uid="u", token="phone"))) == {"forgotten": 1}
+    assert msgpack.unpackb(topics.devices(call(op="forget", uid="u"))) == {"forgotten": 1}
+    assert msgpack.unpackb(topics.members(call(uid="u"))) == {"tokens": []}
+
+
+def test_a_token_of_a_login_needs_it(storage: Storage):
+    storage.sessions.put(Session("u", "phone", "secret", "usertoken", NOW - 10, None), NOW)
+    topics = subscriptions(storage)
+    assert sub(topics, token="phone") == 403
+    assert sub(topics, token="phone", uid="u") == 403
+    assert sub(topics, token="phone", login=login("v", "phone")) == 403
+    assert sub(topics, token="phone", login=login("u", "phone")) == "phone"
+    assert sub(subscriptions(storage, anybody=True), token="phone") == "phone"
+    storage.sessions.delete("u", "phone")
+    assert sub(topics, token="phone") == "phone"
+
+
+def test_the_policy_decides(storage: Storage):
+    seen: list[SubscribeRequest] = []
+
+    def policy(request: SubscribeRequest) -> str | None:
+        seen.append(request)
+        return "not you" if request.address.startswith("10.") else None
+
+    topics = subscriptions(storage, policy=policy)
+    assert sub(topics, address="10.0.0.1:5", login=login("u")) == 403
+    assert msgpack.unpackb(topics.members(call(uid="u"))) == {"tokens": []}
+    assert isinstance(sub(topics, address="192.0.2.1:5"), str)
+    assert seen[0] == SubscribeRequest(None, "u", True, "10.0.0.1:5", "v2")
+
+
+class NoStorage:
+    """One that is away."""
+
+    @property
+    def sessions(self) -> Any:
+        raise StorageUnavailable("gone")
+
+    devices = sessions
+
+
+def test_a_storage_that_is_away_is_unavailable():
+    topics = subscriptions(NoStorage())
+    assert sub(topics, token="phone") == 503
+    assert sub(topics, login=login("u")) == 503
+    assert isinstance(sub(topics), str)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"uid": ""}, {"uid": "u", "op": "x"}, {"uid": "u", "op": "forget", "token": ""}]
+)
+def test_malformed_questions_are_refused(storage: Storage, fields: dict[str, Any]):
+    topics = subscriptions(storage)
+    with pytest.raises(Refusal) as caught:
+        topics.devices(call(**fields))
+    assert msgpack.unpackb(caught.value.body)["status"] == 400
