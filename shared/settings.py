@@ -147,13 +147,6 @@ class Settings:
             return is_loopback(self.host) and is_loopback(self.senders_listen_on)
         return self.open_subscribe == "yes"
 
-    @property
-    def subscribes_openly(self) -> bool:
-        """Whether clients without login may name any uid and token: by default only while all is on loopback."""
-        if self.open_subscribe == "auto":
-            return is_loopback(self.host) and is_loopback(self.senders_listen_on)
-        return self.open_subscribe == "yes"
-
 
 _FIELDS: dict[str, Field[Any]] = {entry.name: entry for entry in fields(Settings)}
 
