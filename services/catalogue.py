@@ -1,6 +1,7 @@
 """The services that come with the gateway: one table for `push-services run`, `make run` and whoever asks what runs.
 
-A new one is a line here, a program in supervisord.conf and a section of docs/services.md. Pure.
+A new one is a line here, a program in supervisord.conf and a section of docs/services.md; its Service has the same
+name. Pure.
 """
 
 from shared.errors import SettingsError
@@ -9,6 +10,7 @@ from shared.settings import Settings, split
 #: Where `serve(settings, index)` is: it serves until SIGTERM and returns the exit status.
 MODULES = {
     "subscribe": "services.subscribe.serving",
+    "message-cache": "services.message_cache.serving",
 }
 #: Of whose instances each has a part of the tokens; the setting says how many there are.
 _BY_NUMBER = {"message-cache": "message_caches"}
@@ -32,6 +34,17 @@ def _count(settings: Settings, name: str) -> int:
 def instances(settings: Settings) -> list[str]:
     """Names of these processes, as supervisord has them: `subscribe`, `message-cache-0`. Raises SettingsError."""
     return [instance(name, index) for name, count in chosen(settings).items() for index in range(count)]
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """These numbers for supervisord.conf, by variable: `FLEET_SUBSCRIBE`. Raises SettingsError."""
+    return {f"FLEET_{name.upper().replace('-', '_')}": str(count) for name, count in chosen(settings).items()}
+
+
+def in_words(settings: Settings) -> list[str]:
+    """What runs, for people. Raises SettingsError."""
+    counts = chosen(settings)
+    return [f"{name} service" if n == 1 else f"{n} {name} services" for name, n in counts.items() if n]
 
 
 def instance(name: str, index: int) -> str:

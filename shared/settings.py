@@ -79,6 +79,11 @@ class Settings:
     worker_calls_max: int = _whole(10_000, "the same for all of a worker; over it: F4", 1, 10**6)
     protobuf_dir: str = _text("", "directory with a topics.json and *.binpb: topics whose bodies are protobuf")
     # services
+    service_port: int = _whole(0, "TCP port on which router i (this + i) takes services; 0: none", 0, 65535)
+    service_host: str = _text("", "address of that port; empty: host")
+    service_heartbeat_ms: int = _whole(1000, "period of the heartbeat between services and router", 50, 60_000)
+    service_timeout_ms: int = _whole(5000, "silence after which a service is dead", 200, 600_000)
+    service_queue_max: int = _whole(10_000, "calls of one topic that wait for a service; over it: F4", 1, 10**6)
     services: str = _text("all", "services that `make run` starts on this host, comma-separated; all; empty: none")
     message_caches: int = _whole(1, "message caches, which share the tokens; the same on every host", 1, 63)
     service_router_list: str = _text(
@@ -95,6 +100,16 @@ class Settings:
         "written",
         "what is safe before it counts as kept: handed to the system, on its way to the disk, or on the disk",
         ("memory", "written", "fsynced"),
+    )
+    cached_messages_max: int = _whole(1000, "messages kept for one token", 1, 10**6)
+    cached_bytes_max: int = _whole(4 << 20, "bytes of the same, 128 for each message beside its payload", 1024, 1 << 32)
+    cached_policy: str = _text(
+        "drop_oldest",
+        "what happens over these: the oldest of the sender that has the most there goes, or the newest is refused",
+        ("drop_oldest", "refuse_newest"),
+    )
+    cached_total_bytes_max: int = _whole(
+        4 << 30, "bytes of messages kept for all tokens; over it the newest is refused", 1 << 20, 1 << 44
     )
     # moving
     held_pushes_max: int = _whole(10_000, "pushes a worker holds for clients that are on their way to it", 1, 10**6)
@@ -139,6 +154,10 @@ class Settings:
     @property
     def bus_listens_on(self) -> str:
         return self.bus_host or self.host
+
+    @property
+    def services_listen_on(self) -> str:
+        return self.service_host or self.host
 
     @property
     def subscribes_openly(self) -> bool:
@@ -217,19 +236,17 @@ _KIND_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
 def _check_together(settings: Settings) -> None:
     """Bounds that concern more than one setting, or the form of a text."""
     _check_address("host", settings.host)
-    if settings.sender_host:
-        _check_address("sender_host", settings.sender_host)
+    for key in ("sender_host", "bus_host", "service_host"):
+        if getattr(settings, key):
+            _check_address(key, getattr(settings, key))
     if not settings.host_name.isprintable() or "/" in settings.host_name or len(settings.host_name.encode()) > 200:
         raise SettingsError("host_name", f"{settings.host_name[:64]!r} is not a host name")
     if settings.heartbeat_min_s > settings.heartbeat_max_s:
         raise SettingsError(
             "heartbeat_min_s", f"{settings.heartbeat_min_s} exceeds heartbeat_max_s {settings.heartbeat_max_s}"
         )
-    if settings.worker_timeout_ms < 2 * settings.worker_heartbeat_ms:
-        raise SettingsError(
-            "worker_timeout_ms",
-            f"{settings.worker_timeout_ms} is less than two heartbeats of {settings.worker_heartbeat_ms}",
-        )
+    _check_heartbeats("worker", settings.worker_heartbeat_ms, settings.worker_timeout_ms)
+    _check_heartbeats("service", settings.service_heartbeat_ms, settings.service_timeout_ms)
     _check_ports(settings)
     if not settings.routers and not settings.router_list:
         raise SettingsError("routers", "0, and router_list names none elsewhere: nobody would route")
@@ -237,8 +254,6 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError("auth_required", "needs auth_keys_file")
     for endpoint in split(settings.router_list):
         _check_bus_endpoint(settings, endpoint)
-    if settings.bus_host:
-        _check_address("bus_host", settings.bus_host)
     if settings.bus_server_key and not is_key(settings.bus_server_key):
         raise SettingsError("bus_server_key", "is not a key of 40 Z85 characters")
     for network in split(settings.trusted_proxies):
@@ -248,8 +263,13 @@ def _check_together(settings: Settings) -> None:
             raise SettingsError("trusted_proxies", str(error)) from None
 
 
+def _check_heartbeats(of: str, heartbeat_ms: int, timeout_ms: int) -> None:
+    if timeout_ms < 2 * heartbeat_ms:
+        raise SettingsError(f"{of}_timeout_ms", f"{timeout_ms} is less than two heartbeats of {heartbeat_ms}")
+
+
 def _check_ports(settings: Settings) -> None:
-    """Each port of the fleet is its own; router i has `sender_port + i` and `bus_port + i`."""
+    """Each port of the fleet is its own; router i has `sender_port`, `bus_port` and `service_port`, each + i."""
     routers = range(settings.routers)
     ports = [
         settings.client_port,
@@ -258,8 +278,9 @@ def _check_ports(settings: Settings) -> None:
         *(settings.sender_port + i for i in routers),
     ]
     ports = ports[:2] + sorted(set(ports[2:])) + [settings.bus_port + i for i in routers if settings.bus_port]
+    ports += [settings.service_port + i for i in routers if settings.service_port]
     if len(set(ports)) < len(ports):
-        raise SettingsError("client_port", "client_port, sender_port, bus_port and api_port must differ")
+        raise SettingsError("client_port", "client_port, sender_port, bus_port, service_port and api_port must differ")
     if max(ports) > 65_535:
         raise SettingsError("routers", f"port {max(ports)} of the last router exceeds 65535")
 

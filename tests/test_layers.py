@@ -23,10 +23,17 @@ ROOTS = frozenset({"gateway.launch", "gateway.worker", "router.main", "services.
 #: Modules that touch clock, descriptors, environment, log or ZeroMQ, or are built on such. Everything else is pure.
 SHELLS = ROOTS | {
     "gateway.acceptors",
+    "gateway.acknowledgements",
+    "gateway.kept_pushes",
+    "gateway.late_outcomes",
+    "gateway.replays",
+    "gateway.send_queues",
+    "gateway.storing",
     "gateway.bindings",
     "gateway.bus_handlers",
     "gateway.bus_keys",
     "gateway.bus_link",
+    "gateway.calls",
     "gateway.claiming",
     "gateway.client_loop",
     "gateway.closing",
@@ -56,12 +63,14 @@ SHELLS = ROOTS | {
     "router.multipart",
     "router.run_files",
     "router.security",
+    "router.service_endpoints",
     "router.shell",
     "router.sockets",
     "shared.startup.command_lines",
     "shared.startup.descriptors",
     "shared.startup.environment",
     "shared.startup.pid_files",
+    "shared.startup.protobuf_files",
 }
 #: Packages and modules of services whose business is I/O; what is pure in them is listed.
 PURE_SERVICES = frozenset(
@@ -70,6 +79,7 @@ PURE_SERVICES = frozenset(
         "services.clients.subscriptions",
         "services.clients.texts",
         "services.fleet.announcements",
+        "services.message_cache.counters",
         "services.library.agendas",
         "services.library.asks",
         "services.library.calls",
@@ -89,6 +99,7 @@ PURE_SERVICES = frozenset(
         "services.sender.tickets",
         "services.sender.windows",
         "services.status.addresses",
+        "services.storage.messages",
         "services.subscribe.tokens",
     }
 )

@@ -10,7 +10,10 @@ from struct import Struct
 from typing import Any
 
 from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
 
 from services.storage.messages import IDLE_MS, OVERHEAD_BYTES, RECENT_MAX, RECENT_MS, Bounds, Swept, Totals
 from shared.cached_messages import (
@@ -41,7 +44,28 @@ _HEADER = Struct(">18sQBBBH")
 _NO_COLLAPSE = 0xFFFF
 _COMMON = (RECENT_MS, RECENT_MAX // SHARDS, OVERHEAD_BYTES)
 
+#: How long Redis may take for a batch, in seconds; its callers wait five.
+_TIMEOUT_S = 2.0
+
 Call = list[Any]
+
+
+def open_redis(url: str, bounds: Bounds) -> "RedisMessages":
+    """On what the setting `storage` names. It connects when there is something to do. Raises StorageError."""
+    scheme, _, rest = url.partition("://")
+    options: dict[str, Any] = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
+    try:
+        if not scheme.endswith("-cluster"):
+            return RedisMessages(Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options), bounds)
+        nodes = [ClusterNode(*_host_and_port(node)) for node in rest.split(",")]  # type: ignore[no-untyped-call]
+        return RedisMessages(RedisCluster(startup_nodes=nodes, ssl=scheme.startswith("rediss"), **options), bounds)
+    except (RedisError, ValueError, OSError) as error:
+        raise StorageError(f"redis at {rest.rpartition('@')[2]}: {_said(error)}") from None
+
+
+def _host_and_port(node: str) -> tuple[str, int]:
+    host, _, port = node.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 class RedisMessages:

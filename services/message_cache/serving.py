@@ -1,0 +1,57 @@
+"""Composition of a message cache."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from services.library import Service
+from services.message_cache.caches import Cache
+from services.storage.messages_opening import open_messages
+from shared.calls import Internal, internal
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Calls in one transaction. Each has several operations already.
+_MOST = 32
+_SWEEP_S = 1.0
+_TELL_S = 60.0
+
+
+def serve(settings: Settings, index: int) -> int:
+    """Cache `index`, until SIGTERM; the exit status. Raises SettingsError, StorageError."""
+    if index >= settings.message_caches:
+        raise SettingsError("message_caches", f"{settings.message_caches}: there is no message cache {index}")
+    cache = Cache(open_messages(settings))
+    service = Service("message-cache", settings)
+    service.answers_batch(internal(Internal.MESSAGES + index), idempotent=True, most=_MOST)(cache.answer)
+    ended = threading.Event()
+    threading.Thread(target=_every, args=(_SWEEP_S, cache.sweep, ended), name="sweep", daemon=True).start()
+    threading.Thread(target=_every, args=(_TELL_S, _Teller(cache).tell, ended), name="figures", daemon=True).start()
+    try:
+        return service.run()
+    finally:
+        ended.set()
+        cache.close()
+
+
+def _every(seconds: float, do: Callable[[], None], ended: threading.Event) -> None:
+    while not ended.wait(seconds):
+        try:
+            do()
+        except Exception:
+            logger.exception("internal error beside the message cache")
+
+
+class _Teller:
+    """Logs the counters when they have changed."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache, self._told = cache, ""
+
+    def tell(self) -> None:
+        said = self._cache.counters.told()
+        if said != self._told:
+            self._told = said
+            logger.info("messages since the start: %s", said)

@@ -1,0 +1,168 @@
+"""The process, over a real socket."""
+
+import os
+import queue
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from services.storage.messages_opening import open_messages
+from shared.cached_messages import Copy, Drop, Dropped, Messages, Read, Store, Stored, key_of
+from shared.settings import load
+from tests.fleet.processes import DEADLINE_S
+from tests.services.library.router_socket import ServiceRouter
+from tests.services.message_cache.cache_process import CacheProcess, ask, call, results
+from tests.services.storage.message_stores import RedisServer
+
+TOKENS = [b"alice", b"bob", b"carol"]
+LATER_MS = int((time.time() + 3600) * 1000)
+
+
+@pytest.fixture
+def router():
+    with ServiceRouter() as started:
+        yield started
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def storage(request, tmp_path):
+    """The setting."""
+    if request.param == "sqlite":
+        yield "sqlite"
+        return
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis")
+    yield f"unix://{server.socket}"
+    server.kill()
+
+
+def store(number, token=b"alice"):
+    payload = b"payload %d" % number
+    return Store(token, key_of(number.to_bytes(16, "big"), 7), 3, 0, LATER_MS, None, "billing", payload)
+
+
+def test_it_answers_and_what_it_said_lasts(router, tmp_path):
+    with CacheProcess(router, tmp_path) as cache:
+        cache.wait_ready()
+        assert ask(router, [store(1), store(2)]) == [Stored(1, 0), Stored(2, 0)]
+        cache.kill()
+    with CacheProcess(router, tmp_path) as cache:
+        cache.wait_ready()
+        call(router, 1, [store(2), store(3)], retry=True)
+        assert results(router.answer()) == [Copy(2), Stored(3, 0)]
+        assert ask(router, [Drop(b"alice", [1, 2])]) == [Dropped(2)]
+        (read,) = ask(router, [Read(b"alice", 0, 10, 1000)])
+        assert [each.payload for each in read.messages] == [b"payload 3"]
+        router.call(2, b"no list", (0, 64))
+        assert router.answer().code == 1
+        cache.process.terminate()
+        assert cache.ended()[0] == 0
+
+
+def test_in_memory_nothing_is_on_disk(router, tmp_path):
+    with CacheProcess(router, tmp_path, storage_durability="memory") as cache:
+        cache.wait_ready()
+        ask(router, [store(1)])
+        assert ask(router, [Read(b"alice", 0, 10, 1000)])[0].newest == 1
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["message-cache-0.pid"]
+
+
+@pytest.mark.parametrize("damage", ["no database", "damaged page", "later version", "another's"])
+def test_it_refuses_a_file_that_is_not_its_own_and_leaves_it_alone(router, tmp_path, damage):
+    path = tmp_path / "state" / "messages.db"
+    environment = {"PUSH_DATA_DIR": str(tmp_path)}
+    database = open_messages(load(environment))
+    database.apply([store(number) for number in range(1000)], 0)
+    database.close()
+    if damage == "no database":
+        path.write_bytes(b"not a database at all" * 100)
+    elif damage == "damaged page":
+        content = bytearray(path.read_bytes())
+        content[4096 * 5 : 4096 * 40] = random.Random(1).randbytes(4096 * 35)
+        path.write_bytes(content)
+    else:
+        with sqlite3.connect(path) as other:
+            other.executescript("PRAGMA user_version = 99" if damage == "later version" else "DROP TABLE recent")
+        other.close()
+    before = path.read_bytes()
+    with CacheProcess(router, tmp_path) as cache:
+        status, said = cache.ended()
+    assert status == 2
+    assert str(path) in said
+    assert "Traceback" not in said
+    assert path.read_bytes() == before
+
+
+def test_there_is_no_cache_of_a_number_that_the_settings_do_not_count(tmp_path):
+    command = [sys.executable, "-m", "services.main", "run", "message-cache", "--index", "1"]
+    environment = os.environ | {"PUSH_DATA_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "message_caches" in done.stderr
+
+
+def test_killed_at_any_instant_it_has_all_that_it_said_in_order_and_nothing_twice(router, tmp_path, storage):
+    """Unanswered calls are repeated first, as the router does it; then new ones follow."""
+    rng = random.Random(storage[:5])
+    sent: list[Store] = []
+    known: dict[bytes, int] = {}  # number in its token by key, of what was answered
+    calls: dict[int, list[Store]] = {}  # not answered yet
+    settings = {"storage": storage, "cached_messages_max": 10**6, "cached_bytes_max": 1 << 30}
+    kills = answered_again = 0
+
+    def take_answer(timeout):
+        answer = router.answers.get(timeout=timeout)
+        stores = calls.pop(answer.number)
+        for each, result in zip(stores, results(answer), strict=True):
+            assert isinstance(result, Stored | Copy)
+            assert known.setdefault(each.key, result.seq) == result.seq
+        return sum(isinstance(result, Copy) for result in results(answer))
+
+    for _ in range(20):
+        with CacheProcess(router, tmp_path, **settings) as cache:
+            cache.wait_ready()
+            for number in sorted(calls):
+                call(router, number, calls[number], retry=True)
+            kill_at = time.monotonic() + rng.uniform(0.0, 0.15)
+            while time.monotonic() < kill_at:
+                while len(calls) < 6:
+                    batch = [store(len(sent) + i, rng.choice(TOKENS)) for i in range(rng.choice([1, 5, 50]))]
+                    number = len(sent)
+                    sent += batch
+                    calls[number] = batch
+                    call(router, number, batch)
+                try:
+                    answered_again += take_answer(0.005)
+                except queue.Empty:
+                    continue
+            cache.kill()
+            kills += 1
+            while not router.answers.empty():  # said before it died
+                answered_again += take_answer(0)
+    with CacheProcess(router, tmp_path, **settings) as cache:
+        cache.wait_ready()
+        for number in sorted(calls):
+            call(router, number, calls[number], retry=True)
+        while calls:
+            answered_again += take_answer(DEADLINE_S)
+        for token in TOKENS:
+            expected = [(known[each.key], each.key, each.payload) for each in sent if each.token == token]
+            assert read_all(router, token) == expected
+            assert [seq for seq, *_ in expected] == sorted({seq for seq, *_ in expected})
+    print(f"{kills} kills, {len(sent)} messages, {answered_again} had been stored and not answered")
+
+
+def read_all(router, token):
+    """(number, key, payload) of all messages of a token."""
+    read: list[tuple[int, bytes, bytes]] = []
+    more = True
+    while more:
+        (result,) = ask(router, [Read(token, read[-1][0] if read else 0, 500, 1 << 20)])
+        assert isinstance(result, Messages)
+        read += [(each.seq, each.key, each.payload) for each in result.messages]
+        more = result.more
+    return read
