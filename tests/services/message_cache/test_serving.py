@@ -36,7 +36,7 @@ def storage(request, tmp_path):
         return
     (tmp_path / "redis").mkdir()
     server = RedisServer(tmp_path / "redis")
-    yield f"unix://{server.socket}"
+    yield server.setting
     server.kill()
 
 

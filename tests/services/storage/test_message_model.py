@@ -1,7 +1,5 @@
 """Random operations on every engine and on the plain model give the same results."""
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 from services.storage.messages import RECENT_MS, Bounds, Totals
 from shared.cached_messages import Clear, Count, Drop, Read, Store
 from tests.services.storage.message_model import Model
-from tests.services.storage.message_stores import ENGINES, RedisServer, Stores
+from tests.services.storage.message_stores import ENGINES, Stores, stores_of
 
 NOW = 1_700_000_000_000
 
@@ -47,19 +45,14 @@ turns = turns_of([0, 1, 1000, 5000, RECENT_MS]) | turns_of([0, 1, 5000, -3000])
 bounds = st.builds(Bounds, st.integers(1, 6), st.sampled_from([400, 1000, 1 << 20]), st.just(1 << 30), st.booleans())
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield started
-    started.kill()
-
-
 @pytest.mark.parametrize("engine", ENGINES)
-def test_as_the_model(engine, request, tmp_path):
-    server = request.getfixturevalue("server") if engine == "redis" else None
-    made = Stores(engine, tmp_path, server)
+def test_as_the_model(engine, tmp_path):
+    with stores_of(engine, tmp_path) as made:
+        compare_with_model(made)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+def compare_with_model(made: Stores):
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(bounds, turns)
     def compare(bounds, turns):
         store, model, now = made.new(bounds), Model(bounds), NOW

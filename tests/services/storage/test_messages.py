@@ -20,23 +20,16 @@ from shared.cached_messages import (
     Store,
     Stored,
 )
-from tests.services.storage.message_stores import ENGINES, RedisServer, Stores
+from tests.services.storage.message_stores import ENGINES, Stores, stores_of
 
 NOW = 1_700_000_000_000
 LATER = NOW + 60_000
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield started
-    started.kill()
-
-
-@pytest.fixture(params=ENGINES)
-def stores(request, tmp_path) -> Stores:
-    server = request.getfixturevalue("server") if request.param == "redis" else None
-    return Stores(request.param, tmp_path, server)
+@pytest.fixture(scope="module", params=ENGINES)
+def stores(request, tmp_path_factory) -> Iterator[Stores]:
+    with stores_of(request.param, tmp_path_factory.mktemp(request.param)) as made:
+        yield made
 
 
 def key(number):

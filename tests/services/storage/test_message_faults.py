@@ -1,0 +1,126 @@
+"""What is answered when an engine cannot, and that nothing is half done then."""
+
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from services.storage.messages import Bounds, Swept, Totals
+from services.storage.messages_redis import open_redis
+from services.storage.messages_sqlite import open_sqlite
+from shared.cached_messages import Clear, Copy, Count, Counted, Drop, Dropped, Failed, Read, Store, Stored
+from shared.errors import StorageError
+from tests.services.storage.message_stores import RedisServer
+
+NOW = 1_700_000_000_000
+
+
+def store(number, token=b"alice", payload=b"hi"):
+    return Store(token, b"key of a message " + bytes([number]), 3, 0, NOW + 60_000, None, "billing", payload)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state" / "messages.db"
+
+
+@pytest.fixture
+def server(tmp_path):
+    started = RedisServer(tmp_path, "--port", 0, "--appendonly", "yes")
+    yield started
+    started.kill()
+
+
+def test_disk_full(path):
+    with closing(open_sqlite(path, "written", Bounds())) as cache:
+        cache.apply([store(1)], NOW)
+        cache._db.execute("PRAGMA max_page_count = 40")
+        said = cache.apply([store(2), Drop(b"alice", [1]), Count(b"alice"), store(3, payload=bytes(1 << 20))], NOW)
+        failed = Failed("database or disk is full")
+        assert said == [failed, failed, Counted(1, 130), failed]
+        assert [each.seq for each in cache.apply([Read(b"alice", 0, 10, 1000)], NOW)[0].messages] == [1]
+        cache._db.execute("PRAGMA max_page_count = 1000000")
+        assert cache.apply([store(1), store(2), Drop(b"alice", [1])], NOW) == [Copy(1), Stored(2, 0), Dropped(1)]
+        assert cache.totals() == Totals(1, 130)
+
+
+def test_a_file_that_another_process_keeps_locked(path):
+    with closing(open_sqlite(path, "written", Bounds())) as cache, closing(sqlite3.connect(path)) as other:
+        cache.apply([store(1)], NOW)
+        other.execute("BEGIN IMMEDIATE")
+        assert cache.apply([store(2), Clear(b"alice")], NOW) == [Failed("database is locked")] * 2
+        assert cache.apply([Count(b"alice")], NOW) == [Counted(1, 130)]
+        with pytest.raises(StorageError):
+            cache.sweep(NOW, 100)
+        other.rollback()
+        assert cache.apply([store(2), Clear(b"alice")], NOW)[0] == Stored(2, 0)
+        assert cache.sweep(NOW, 100) == Swept(0, False)
+
+
+def test_two_processes_may_use_one_file(path):
+    with closing(open_sqlite(path, "written", Bounds())) as one, closing(open_sqlite(path, "fsynced", Bounds())) as two:
+        assert one.apply([store(1)], NOW) == [Stored(1, 0)]
+        assert two.apply([store(1), store(2)], NOW) == [Copy(1), Stored(2, 0)]
+        assert one.apply([store(3)], NOW) == [Stored(3, 0)]
+        assert two.totals() == Totals(3, 390)
+
+
+def test_a_file_becomes_corrupt_while_it_is_used(path):
+    with closing(open_sqlite(path, "written", Bounds())) as cache:
+        cache.apply([store(i, payload=bytes(3000)) for i in range(200)], NOW)
+        cache._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cache._db.execute("PRAGMA shrink_memory")
+        content = bytearray(path.read_bytes())
+        content[8192:] = b"\xee" * (len(content) - 8192)
+        path.write_bytes(content)
+        said = cache.apply([store(250), Read(b"alice", 0, 10, 1000)], NOW)
+        assert all(isinstance(each, Failed) for each in said), said
+
+
+def test_redis_is_gone_and_comes_back(server):
+    cache = open_redis(server.setting, Bounds())
+    assert cache.apply([store(1), store(2, b"bob")], NOW) == [Stored(1, 0)] * 2
+    server.kill()
+    said = cache.apply([store(3), Read(b"alice", 0, 10, 1000)], NOW)
+    assert [type(each) for each in said] == [Failed, Failed]
+    assert "Error" in said[0].message
+    with pytest.raises(StorageError):
+        cache.sweep(NOW, 100)
+    server.start()
+    assert cache.apply([store(1), store(3)], NOW) == [Copy(1), Stored(2, 0)]
+    server.client().flushall()  # and empty
+    server.client().script_flush()
+    assert cache.apply([store(1)], NOW) == [Stored(1, 0)]
+    cache.sweep(NOW, 100)
+    assert cache.totals() == Totals(1, 130)
+
+
+def test_redis_is_not_there_at_start(tmp_path):
+    cache = open_redis(f"unix://{tmp_path}/none.sock", Bounds())
+    assert isinstance(cache.apply([Count(b"alice")], NOW)[0], Failed)
+
+
+def test_redis_without_memory_stores_nothing_of_a_message(server):
+    cache = open_redis(server.setting, Bounds())
+    cache.apply([store(1)], NOW)
+    server.client().config_set("maxmemory", 1)
+    failed, read = cache.apply([store(2), Read(b"alice", 0, 10, 1000)], NOW)
+    assert "OutOfMemory" in failed.message
+    assert [each.seq for each in read.messages] == [1]
+    assert cache.apply([Count(b"alice"), Drop(b"alice", [1])], NOW) == [Counted(1, 130), Dropped(1)]
+    server.client().config_set("maxmemory", 0)
+    assert cache.apply([Count(b"alice"), store(2)], NOW) == [Counted(0, 0), Stored(2, 0)]
+
+
+def test_redis_is_slow_and_a_repeat_tells_what_was_done(server, monkeypatch):
+    monkeypatch.setattr("services.storage.messages_redis._TIMEOUT_S", 0.3)
+    cache = open_redis(server.setting, Bounds())
+    cache.apply([store(1)], NOW)
+    server.client().client_pause(700)
+    (said,) = cache.apply([store(2)], NOW)
+    assert isinstance(said, Failed)
+    deadline = time.monotonic() + 20
+    while isinstance(said, Failed) and time.monotonic() < deadline:
+        (said,) = cache.apply([store(2)], NOW)
+    assert said in (Stored(2, 0), Copy(2))
