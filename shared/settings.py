@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.errors import SettingsError
 from shared.keys import is_key
+from shared.storage_locations import parse_location
 
 PREFIX = "PUSH_"
 CONFIG_KEY = "PUSH_CONFIG"
@@ -256,6 +257,7 @@ def _check_together(settings: Settings) -> None:
         _check_bus_endpoint(settings, endpoint)
     if settings.bus_server_key and not is_key(settings.bus_server_key):
         raise SettingsError("bus_server_key", "is not a key of 40 Z85 characters")
+    parse_location(settings.storage)
     for network in split(settings.trusted_proxies):
         try:
             ipaddress.ip_network(network)

@@ -155,7 +155,7 @@ class Codes(Protocol):
         """It; None: there is none, or it has expired."""
 
     def delete(self, key: str) -> bool:
-        """Forget it; whether there was one, expired or not. Of calls at once, one gives True."""
+        """Forget it; whether there was one. It may have expired. Of calls at once, one gives True."""
 
 
 class Storage(Protocol):

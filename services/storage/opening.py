@@ -4,6 +4,7 @@ from services.storage.interfaces import Storage
 from services.storage.sqlite_storage import SqliteStorage
 from shared.places import database_path
 from shared.settings import Settings
+from shared.storage_locations import parse_location
 
 
 def open_storage(settings: Settings) -> Storage:
@@ -12,4 +13,9 @@ def open_storage(settings: Settings) -> Storage:
     Raises StorageError, which says what is wrong: then nothing has been changed. Raises StorageUnavailable, one of
     these, where to try again may help.
     """
-    return SqliteStorage(database_path(settings), settings.storage_durability)
+    location = parse_location(settings.storage)
+    if location is None:
+        return SqliteStorage(database_path(settings), settings.storage_durability)
+    from services.storage.redis_storage import RedisStorage  # noqa: PLC0415  (SQLite needs no redis)
+
+    return RedisStorage(location, settings.storage_durability)

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from services.storage.interfaces import Members
-from services.storage.sqlite_connections import Connection, Transaction
+from services.storage.sqlite_connections import Connection
 from shared.errors import NoGroupError
 
 #: Members of one transaction, and rows of one read.
 CHUNK = 1000
 
 _TOKEN, _UID = "t", "u"
-_NUMBER = "SELECT number FROM groups WHERE name = ?"
 _JOIN = "INSERT INTO members VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _LEAVE = "DELETE FROM members WHERE number = ? AND kind = ? AND member = ?"
 _PAGE = "SELECT member FROM members WHERE number = ? AND kind = ? AND member > ? ORDER BY member LIMIT ?"
@@ -48,37 +47,37 @@ class SqliteGroups:
         return str(rows[0][0]) if rows else None
 
     def join(self, name: str, tokens: Iterable[str], uids: Iterable[str]) -> int:
-        # Without members too it is told that there is no such group.
-        if not self.exists(name):
+        number = self._number(name)
+        if number is None:
             raise NoGroupError(name)
         added = 0
         for chunk in _chunks(tokens, uids):
             with self._connection.write() as transaction:
-                number = _number(transaction, name)
-                if number is None:
+                if not transaction.read("SELECT 1 FROM groups WHERE number = ?", number):
                     raise NoGroupError(name)
                 added += transaction.change_many(_JOIN, [(number, *member) for member in chunk])
         return added
 
     def leave(self, name: str, tokens: Iterable[str], uids: Iterable[str]) -> int:
+        number = self._number(name)
         removed = 0
-        for chunk in _chunks(tokens, uids):
+        for chunk in _chunks(tokens, uids) if number is not None else ():
             with self._connection.write() as transaction:
-                number = _number(transaction, name)
-                if number is None:
-                    break
                 removed += transaction.change_many(_LEAVE, [(number, *member) for member in chunk])
         return removed
 
     def members(self, name: str) -> Members:
-        rows = self._connection.read(_NUMBER, name)
-        if not rows:
+        number = self._number(name)
+        if number is None:
             return Members([], [])
-        (number,) = rows[0]
         return Members(list(self._all(number, _TOKEN)), list(self._all(number, _UID)))
 
     def of(self, token: str | None, uid: str | None) -> list[str]:
         return [name for (name,) in self._connection.read(_OF, token, uid)]
+
+    def _number(self, name: str) -> int | None:
+        rows = self._connection.read("SELECT number FROM groups WHERE name = ?", name)
+        return int(rows[0][0]) if rows else None
 
     def _all(self, number: int, kind: str) -> Iterator[str]:
         last = ""
@@ -99,11 +98,6 @@ class SqliteGroups:
         """Remove what a process that ended amid `dismiss` has left. Nobody sees it, but it takes room."""
         for (number,) in self._connection.read("SELECT number FROM dismissed"):
             self._sweep(number)
-
-
-def _number(transaction: Transaction, name: str) -> int | None:
-    rows = transaction.read(_NUMBER, name)
-    return int(rows[0][0]) if rows else None
 
 
 def _chunks(tokens: Iterable[str], uids: Iterable[str]) -> Iterator[list[tuple[str, str]]]:
