@@ -4,6 +4,7 @@ from services.storage.messages import Bounds, MessageStore
 from services.storage.messages_sqlite import open_sqlite
 from shared.places import database_path
 from shared.settings import Settings
+from shared.storage_locations import parse_location
 
 _SQLITE_NAME = "messages.db"
 
@@ -11,12 +12,13 @@ _SQLITE_NAME = "messages.db"
 def open_messages(settings: Settings) -> MessageStore:
     """A file of its own beside that of all else, or the same Redis. Raises SettingsError, StorageError."""
     bounds = bounds_of(settings)
-    if settings.storage == "sqlite":
+    location = parse_location(settings.storage)
+    if location is None:
         path = database_path(settings).with_name(_SQLITE_NAME)
         return open_sqlite(path, settings.storage_durability, bounds)
-    from services.storage.messages_redis import open_redis  # noqa: PLC0415  (SQLite needs no Redis library)
+    from services.storage.messages_redis import RedisMessages  # noqa: PLC0415  (SQLite needs no redis)
 
-    return open_redis(settings.storage, bounds)
+    return RedisMessages(location, settings.storage_durability, bounds)
 
 
 def bounds_of(settings: Settings) -> Bounds:

@@ -9,13 +9,12 @@ from pathlib import Path
 from struct import Struct
 from typing import Any
 
-from redis import Redis, RedisCluster
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
-from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
+from redis.exceptions import NoScriptError
 
 from services.storage.messages import IDLE_MS, OVERHEAD_BYTES, RECENT_MAX, RECENT_MS, Bounds, Swept, Totals
+from services.storage.redis_connections import ANSWER_S, Connection, translated
+from services.storage.redis_keys import Keys
+from services.storage.redis_schema import check_again, check_server, migrate
 from shared.cached_messages import (
     Clear,
     Cleared,
@@ -35,6 +34,7 @@ from shared.cached_messages import (
     Stored,
 )
 from shared.errors import StorageError
+from shared.storage_locations import RedisLocation
 from shared.tokens import slot_of
 
 SHARDS = 64
@@ -44,38 +44,35 @@ _HEADER = Struct(">18sQBBBH")
 _NO_COLLAPSE = 0xFFFF
 _COMMON = (RECENT_MS, RECENT_MAX // SHARDS, OVERHEAD_BYTES)
 
-#: How long Redis may take for a batch, in seconds; its callers wait five.
-_TIMEOUT_S = 2.0
-
 Call = list[Any]
 
 
-def open_redis(url: str, bounds: Bounds) -> "RedisMessages":
-    """On what the setting `storage` names. It connects when there is something to do. Raises StorageError."""
-    scheme, _, rest = url.partition("://")
-    options: dict[str, Any] = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
-    try:
-        if not scheme.endswith("-cluster"):
-            return RedisMessages(Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options), bounds)
-        nodes = [ClusterNode(*_host_and_port(node)) for node in rest.split(",")]  # type: ignore[no-untyped-call]
-        return RedisMessages(RedisCluster(startup_nodes=nodes, ssl=scheme.startswith("rediss"), **options), bounds)
-    except (RedisError, ValueError, OSError) as error:
-        raise StorageError(f"redis at {rest.rpartition('@')[2]}: {_said(error)}") from None
-
-
-def _host_and_port(node: str) -> tuple[str, int]:
-    host, _, port = node.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 class RedisMessages:
-    """A MessageStore on a connection whose answers are bytes. It connects when there is something to do."""
+    """A MessageStore on a server or in a cluster."""
 
-    def __init__(self, client: "Redis | RedisCluster", bounds: Bounds) -> None:
-        self._client, self._bounds = client, bounds
+    def __init__(self, location: RedisLocation, durability: str, bounds: Bounds, answer_s: float = ANSWER_S) -> None:
+        """Raises StorageError for a newer version, or a server that cannot keep what `durability` promises; raises
+        StorageUnavailable where it cannot be reached.
+        """
+        self._bounds, self._durability = bounds, durability
+        self._opened = False
+        self._connection = Connection(location, as_text=False, answer_s=answer_s, check=self._check)
         self._sha = ""
         #: Bytes in each shard, as its last answer said; all are asked by the sweep.
         self._bytes = [0] * SHARDS
+        try:
+            self.totals()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self, client: Any, keys: Keys) -> None:
+        if self._opened:
+            check_again(client, keys)
+            return
+        check_server(client, self._durability)
+        migrate(client, keys)
+        self._opened = True
 
     def apply(self, operations: Sequence[Operation], now_ms: int) -> list[Result]:
         """Failed, if Redis is gone in the middle of a batch, does not mean that it was not done: a repeat will tell."""
@@ -87,8 +84,8 @@ class RedisMessages:
                 room -= len(each.payload) + OVERHEAD_BYTES
         try:
             answers = self._run([(shard_of(each.token), call) for each, call in zip(operations, calls, strict=True)])
-        except (RedisError, OSError) as error:
-            return [Failed(_said(error))] * len(operations)
+        except StorageError as error:
+            return [Failed(str(error))] * len(operations)
         return [_result(answer) for answer in answers]
 
     def sweep(self, now_ms: int, most: int) -> Swept:
@@ -100,7 +97,7 @@ class RedisMessages:
         return Totals(sum([answer[1] for answer in answers]), sum(self._bytes))
 
     def close(self) -> None:
-        self._client.close()
+        self._connection.close()
 
     def _call(self, operation: Operation, now_ms: int, room: int) -> Call:
         word, *arguments = _ARGUMENTS[type(operation)](operation)
@@ -111,39 +108,38 @@ class RedisMessages:
 
     def _run_all(self, call: Call) -> list[Any]:
         """A call on every shard. Raises StorageError."""
-        try:
-            answers = self._run([(shard, call) for shard in range(SHARDS)])
-        except (RedisError, OSError) as error:
-            raise StorageError(f"redis: {_said(error)}") from None
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise StorageError(f"redis: {_said(answer)}")
+        answers = self._run([(shard, call) for shard in range(SHARDS)])
+        with translated(self._connection.location):
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
         return answers
 
     def _run(self, calls: Sequence[tuple[int, Call]]) -> list[Any]:
-        """What the script says to each, or the exception. Raises RedisError."""
-        if not self._sha:
-            self._load()
-        answers = self._pipeline(calls)
-        missing = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if missing:  # the server has been started anew, or another has taken its place
-            self._load()
-            again = self._pipeline([calls[index] for index in missing])
-            for index, answer in zip(missing, again, strict=True):
-                answers[index] = answer
-        for (shard, _), index in zip(calls, range(len(answers)), strict=True):
+        """What the script says to each, or the exception. Raises StorageError."""
+        with self._connection.asking() as client:
+            if not self._sha:
+                self._load(client)
+            answers = self._pipeline(client, calls)
+            missing = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if missing:  # the server has been started anew, or another has taken its place
+                self._load(client)
+                again = self._pipeline(client, [calls[index] for index in missing])
+                for index, answer in zip(missing, again, strict=True):
+                    answers[index] = answer
+        for index, (shard, _) in enumerate(calls):
             if not isinstance(answers[index], Exception):
                 self._bytes[shard], answers[index] = answers[index]
         return answers
 
-    def _load(self) -> None:
-        loaded: Any = self._client.script_load(_SCRIPT)
+    def _load(self, client: Any) -> None:
+        loaded = client.script_load(_SCRIPT)
         self._sha = loaded.decode() if isinstance(loaded, bytes) else str(loaded)
 
-    def _pipeline(self, calls: Sequence[tuple[int, Call]]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
+    def _pipeline(self, client: Any, calls: Sequence[tuple[int, Call]]) -> list[Any]:
+        pipeline, keys = client.pipeline(transaction=False), self._connection.keys
         for shard, call in calls:
-            pipeline.execute_command("EVALSHA", self._sha, 1, f"push:{{messages-{shard}}}", *call)
+            pipeline.execute_command("EVALSHA", self._sha, 1, keys.of("messages", str(shard)), *call)
         return list(pipeline.execute(raise_on_error=False))
 
 

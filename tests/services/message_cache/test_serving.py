@@ -16,7 +16,7 @@ from shared.settings import load
 from tests.fleet.processes import DEADLINE_S
 from tests.services.library.router_socket import ServiceRouter
 from tests.services.message_cache.cache_process import CacheProcess, ask, call, results
-from tests.services.storage.message_stores import RedisServer
+from tests.services.storage.redis_servers import RedisServer
 
 TOKENS = [b"alice", b"bob", b"carol"]
 LATER_MS = int((time.time() + 3600) * 1000)
@@ -34,10 +34,8 @@ def storage(request, tmp_path):
     if request.param == "sqlite":
         yield "sqlite"
         return
-    (tmp_path / "redis").mkdir()
-    server = RedisServer(tmp_path / "redis")
-    yield server.setting
-    server.kill()
+    with RedisServer(tmp_path / "redis") as server:
+        yield server.url
 
 
 def store(number, token=b"alice"):

@@ -7,11 +7,12 @@ from contextlib import closing
 import pytest
 
 from services.storage.messages import Bounds, Swept, Totals
-from services.storage.messages_redis import open_redis
+from services.storage.messages_redis import RedisMessages
 from services.storage.messages_sqlite import open_sqlite
 from shared.cached_messages import Clear, Copy, Count, Counted, Drop, Dropped, Failed, Read, Store, Stored
-from shared.errors import StorageError
-from tests.services.storage.message_stores import RedisServer
+from shared.errors import StorageError, StorageUnavailable
+from tests.services.storage.message_stores import location
+from tests.services.storage.redis_servers import RedisServer
 
 NOW = 1_700_000_000_000
 
@@ -27,9 +28,8 @@ def path(tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    started = RedisServer(tmp_path, "--port", 0, "--appendonly", "yes")
-    yield started
-    started.kill()
+    with RedisServer(tmp_path, appendonly="yes") as started:
+        yield started
 
 
 def test_disk_full(path):
@@ -79,12 +79,12 @@ def test_a_file_becomes_corrupt_while_it_is_used(path):
 
 
 def test_redis_is_gone_and_comes_back(server):
-    cache = open_redis(server.setting, Bounds())
+    cache = RedisMessages(location(server.url), "written", Bounds())
     assert cache.apply([store(1), store(2, b"bob")], NOW) == [Stored(1, 0)] * 2
     server.kill()
     said = cache.apply([store(3), Read(b"alice", 0, 10, 1000)], NOW)
     assert [type(each) for each in said] == [Failed, Failed]
-    assert "Error" in said[0].message
+    assert str(location(server.url)) in said[0].message
     with pytest.raises(StorageError):
         cache.sweep(NOW, 100)
     server.start()
@@ -96,13 +96,14 @@ def test_redis_is_gone_and_comes_back(server):
     assert cache.totals() == Totals(1, 130)
 
 
-def test_redis_is_not_there_at_start(tmp_path):
-    cache = open_redis(f"unix://{tmp_path}/none.sock", Bounds())
-    assert isinstance(cache.apply([Count(b"alice")], NOW)[0], Failed)
+def test_redis_is_not_there_at_start(server):
+    server.kill()
+    with pytest.raises(StorageUnavailable):
+        RedisMessages(location(server.url), "written", Bounds())
 
 
 def test_redis_without_memory_stores_nothing_of_a_message(server):
-    cache = open_redis(server.setting, Bounds())
+    cache = RedisMessages(location(server.url), "written", Bounds())
     cache.apply([store(1)], NOW)
     server.client().config_set("maxmemory", 1)
     failed, read = cache.apply([store(2), Read(b"alice", 0, 10, 1000)], NOW)
@@ -113,9 +114,8 @@ def test_redis_without_memory_stores_nothing_of_a_message(server):
     assert cache.apply([Count(b"alice"), store(2)], NOW) == [Counted(0, 0), Stored(2, 0)]
 
 
-def test_redis_is_slow_and_a_repeat_tells_what_was_done(server, monkeypatch):
-    monkeypatch.setattr("services.storage.messages_redis._TIMEOUT_S", 0.3)
-    cache = open_redis(server.setting, Bounds())
+def test_redis_is_slow_and_a_repeat_tells_what_was_done(server):
+    cache = RedisMessages(location(server.url), "written", Bounds(), answer_s=0.3)
     cache.apply([store(1)], NOW)
     server.client().client_pause(700)
     (said,) = cache.apply([store(2)], NOW)
