@@ -16,6 +16,7 @@ COMMANDS = {
     "find": ("services.pushctl.questions:find", "Say where the clients of tokens are."),
     "kick": ("services.pushctl.questions:kick", "Disconnect the clients of tokens."),
     "stat": ("services.pushctl.questions:stat", "Show the fleet's figures."),
+    "cached": ("services.pushctl.cached_messages:cached", "List what is kept for a token that is away, or drop it."),
     "listen": ("services.pushctl.listening:listen", "Be a client: print what is pushed to a token."),
     "wait-ready": ("services.pushctl.processes:wait_ready", "Wait until every process of the fleet answers."),
     "drain": ("services.pushctl.drains:drain", "Have a worker hand its clients over and end."),
