@@ -37,45 +37,43 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO totals VALUES (0, 0, 0)",
     ),
 )
-#: How long another process may hold the lock, in seconds.
-_BUSY_S = 1.0
+#: How long another process may hold the lock, in seconds; whoever calls the cache waits five.
+BUSY_S = 3.0
 _CACHE_KIB = 64 << 10
 _CHECKPOINT_PAGES = 4000
 
 
-def open_sqlite(path: Path, durability: str, bounds: Bounds) -> "SqliteMessages":
+def open_sqlite(path: Path, durability: str, bounds: Bounds, busy_s: float = BUSY_S) -> "SqliteMessages":
     """Opens the file, makes it or brings it to this version. With durability `memory` there is none.
 
     Raises StorageError for a file that is damaged, or somebody else's, or of a later version, and leaves it as it is.
     """
     if durability == "memory":
-        return SqliteMessages(_prepared(":memory:", durability), bounds)
+        return SqliteMessages(_prepared(":memory:", durability, busy_s), bounds)
     make_directory(path.parent)
     with translated(path):
         if path.exists() and path.stat().st_size:
-            _check(path)
-        database = _prepared(str(path), durability)
+            _check(path, busy_s)
+        database = _prepared(str(path), durability, busy_s)
     path.chmod(0o600)
     return SqliteMessages(database, bounds)
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, busy_s: float) -> None:
     """Reads all of it, without the right to change it: about 2 s for a million messages."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as database:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_s)) as database:
         version = version_of(database)
         if version > len(MIGRATIONS):
             raise StorageError(f"{path} has version {version}, newer than {len(MIGRATIONS)}, which this program knows")
         if (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise StorageError(f"{path} is corrupt, and left as it is: {found}")
-        if (
-            version
-            and not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'recent_keys'").fetchone()[0]
-        ):
+        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        if (version or names) and "recent_keys" not in names:
             raise StorageError(f"{path} is a database of something else, and left as it is")
 
 
-def _prepared(name: str, durability: str) -> sqlite3.Connection:
-    database = sqlite3.connect(name, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+def _prepared(name: str, durability: str, busy_s: float) -> sqlite3.Connection:
+    database = sqlite3.connect(name, timeout=busy_s, isolation_level=None, check_same_thread=False)
     try:
         for pragma in (
             "journal_mode = WAL",

@@ -46,7 +46,7 @@ def test_disk_full(path):
 
 
 def test_a_file_that_another_process_keeps_locked(path):
-    with closing(open_sqlite(path, "written", Bounds())) as cache, closing(sqlite3.connect(path)) as other:
+    with closing(open_sqlite(path, "written", Bounds(), 0.1)) as cache, closing(sqlite3.connect(path)) as other:
         cache.apply([store(1)], NOW)
         other.execute("BEGIN IMMEDIATE")
         assert cache.apply([store(2), Clear(b"alice")], NOW) == [Failed("database is locked")] * 2
@@ -56,6 +56,16 @@ def test_a_file_that_another_process_keeps_locked(path):
         other.rollback()
         assert cache.apply([store(2), Clear(b"alice")], NOW)[0] == Stored(2, 0)
         assert cache.sweep(NOW, 100) == Swept(0, False)
+
+
+def test_a_file_of_another_program(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(StorageError, match="of something else"):
+        open_sqlite(path, "written", Bounds())
+    with closing(sqlite3.connect(path)) as other:
+        assert [name for (name,) in other.execute("SELECT name FROM sqlite_master")] == ["theirs"]
 
 
 def test_two_processes_may_use_one_file(path):
