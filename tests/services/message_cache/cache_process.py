@@ -10,6 +10,9 @@ from shared.cached_messages import decode_results, encode_operations
 from shared.calls import Answer, Internal, internal
 from tests.services.library.router_socket import ServiceRouter
 
+#: Number of the calls that `ask` makes, one at a time.
+_ASKED = 1 << 40
+
 
 class CacheProcess:
     """`push-services run message-cache`, which comes to `router`; killed with its `with` block."""
@@ -54,6 +57,8 @@ def results(answer: Answer):
 
 
 def ask(router: ServiceRouter, operations):
-    """Asks and waits; nothing else may be under way."""
-    call(router, 0, operations)
-    return results(router.answer())
+    """Asks and waits. Answers to other calls are passed over."""
+    call(router, _ASKED, operations)
+    while (answer := router.answer()).number != _ASKED:
+        continue
+    return results(answer)
