@@ -15,7 +15,7 @@ class Policy:
     #: Pause before a router that was lost is tried again; doubles up to `backoff_max_s`.
     backoff_s: float = 0.05
     backoff_max_s: float = 1.0
-    #: Answers of this size and over cost the connection: F3 instead.
+    #: Answers over this, or what the router takes: F3 instead, and a line in the log.
     body_max_bytes: int = 15 << 20
     #: Unanswered calls of its own; over it QUEUE_FULL.
     asks_max: int = 10_000

@@ -33,7 +33,7 @@ from shared.calls import (
     encode_answer,
 )
 from shared.errors import BusError
-from shared.requests import HELLO1
+from shared.requests import FAIL1, HELLO1
 from shared.signals import PublishError
 
 #: Period of the look at the deadlines of calls, in seconds.
@@ -61,6 +61,7 @@ class Protocol:
         self._name, self._instance, self._topics = name, instance, topics
         self._agenda, self._asks = Agenda(), Asks(policy)
         self._next_sweep = 0.0
+        self._body_max_bytes = policy.body_max_bytes
         self._events: list[str] = []
 
     # --- links
@@ -119,6 +120,7 @@ class Protocol:
         said = ujson.loads(frames[1])
         heartbeat_s, timeout_s = float(said["heartbeat_ms"]) / 1000, float(said["timeout_ms"]) / 1000
         link = self.links[number]
+        self._body_max_bytes = min(self.policy.body_max_bytes, int(said.get("body_limit_bytes", 1 << 60)))
         if link.welcome(max(0.01, heartbeat_s), max(0.02, timeout_s)):
             self._events.append(f"serving {len(self._topics)} topics at {link.endpoint}")
 
@@ -147,6 +149,12 @@ class Protocol:
         link = self.links[number]
         link.echoes_awaited = max(0, link.echoes_awaited - 1)
 
+    def _fail(self, number: int, frames: Sequence[bytes], now: float) -> None:
+        said = ujson.loads(frames[2])
+        self._events.append(
+            f"refused by the router at {self.links[number].endpoint}: {said['code']}: {said['message']}"
+        )
+
     def _nothing(self, number: int, frames: Sequence[bytes], now: float) -> None:
         """It was heard, which is all."""
 
@@ -158,6 +166,7 @@ class Protocol:
         BEAT1: _nothing,
         TOPICS1: _nothing,
         HELLO1: _hello,
+        FAIL1: _fail,
     }
 
     # --- handlers
@@ -184,7 +193,7 @@ class Protocol:
         """What the handler made of it, in the order of its jobs; None: it failed."""
         self._agenda.done(work)
         for job, answer in zip(work.jobs, answers, strict=True):
-            if answer is not None and len(answer.body) > self.policy.body_max_bytes:
+            if answer is not None and len(answer.body) > self._body_max_bytes:
                 self._events.append(f"an answer to {job.call.topic} of {len(answer.body)} bytes is too large")
                 answer = None
             if answer is None:

@@ -107,6 +107,21 @@ def test_what_waited_too_long_is_not_begun():
     assert service.protocol.statistics.expired == 1
 
 
+def test_an_answer_that_the_router_would_not_take():
+    service = Service()
+    service.receive(0, [b"SERVING1", b'{"heartbeat_ms":1000,"timeout_ms":5000,"body_limit_bytes":3}'])
+    service.receive(0, call(1))
+    assert service.work_off() == [1]
+    assert service.sent() == [(0, returned(1, 0xF3, b""))]
+    assert "of 4 bytes is too large" in service.protocol.take_events()[-1]
+
+
+def test_what_the_router_refuses_is_logged():
+    service = Service()
+    service.receive(0, [b"FAIL1", b"", b'{"code":"malformed","message":"no"}'])
+    assert service.protocol.take_events()[-1] == "refused by the router at ipc://0: malformed: no"
+
+
 def test_who_are_you_is_answered():
     service = Service()
     service.receive(0, [b"WHO1"])
