@@ -1,5 +1,6 @@
 """What `make run` prints when everything answers. Pure."""
 
+from services.catalogue import in_words
 from services.status.addresses import reachable, reachable_endpoints
 from shared.settings import Settings
 
@@ -25,7 +26,7 @@ def processes(settings: Settings) -> str:
     """What runs on this host, in words."""
     routers = ["router"] if settings.routers == 1 else [f"{settings.routers} routers"] if settings.routers else []
     workers = f"{settings.workers} worker{'s' if settings.workers > 1 else ''}"
-    return ", ".join([*routers, workers, "status service"])
+    return ", ".join([*routers, workers, *in_words(settings), "status service"])
 
 
 def _senders(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from services.catalogue import variables
 from services.fleet.supervisors import Program, Supervisor, SupervisorError, socket_path
 from shared import places
 from shared.errors import SettingsError
@@ -31,12 +32,13 @@ class Failure(NamedTuple):
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What supervisord.conf takes from the environment, besides all settings as they are."""
+    """What supervisord.conf takes from the environment, besides all settings as they are. Raises SettingsError."""
     wanted = {
         "PUSH_DATA_DIR": str(Path(settings.data_dir).absolute()),
         "PUSH_ROUTERS": str(settings.routers),
         "PUSH_WORKERS": str(settings.workers),
         "PUSH_DRAIN_TIMEOUT_S": str(settings.drain_timeout_s),
+        **variables(settings),
         # The commands in it are found beside this Python, as in its virtualenv.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }

@@ -15,6 +15,8 @@ from services.pushctl.faults import FAILED, UNREACHABLE, Fault
 from services.pushctl.interruptions import Interruptions
 from services.pushctl.router_restarts import GROUP as ROUTERS
 from services.pushctl.router_restarts import restart_router
+from services.pushctl.service_restarts import GROUP as SERVICES
+from services.pushctl.service_restarts import restart_service
 from services.pushctl.workers import GROUP, Host, Worker, number_of, open_host
 from shared import places
 from shared.errors import PushError, SettingsError
@@ -29,11 +31,14 @@ Step = Callable[[], tuple[float, float]]
 
 @click.command()
 @click.argument("workers", nargs=-1, metavar="[WORKER...]")
+@click.option("--services", is_flag=True, help="Restart this host's services too, before the workers.")
 @click.option("--routers", is_flag=True, help="Restart this host's routers too, after the workers.")
 @options.timeout(RETURN_S, "How long each may take to be back.")
 @options.sender_options
 @options.as_json
-def restart(workers: tuple[str, ...], routers: bool, timeout: float, way: options.Way, as_json: bool) -> None:
+def restart(
+    workers: tuple[str, ...], services: bool, routers: bool, timeout: float, way: options.Way, as_json: bool
+) -> None:
     """Restart every running worker of this host, or each WORKER (here/1, gateway-1 or 1), with the code on disk now.
 
     One after the other hands its clients over and ends; supervisord starts it and its guardian anew; the next one
@@ -43,7 +48,14 @@ def restart(workers: tuple[str, ...], routers: bool, timeout: float, way: option
     Exit code 1 if not all were restarted.
     """
     with open_host(way) as host, _alone(host):
-        roll = Roll(_steps(host, workers, routers, way, timeout, show=not as_json), quiet=as_json)
+        steps = _steps(host, workers, timeout, show=not as_json)
+        if services:
+            steps = [*_service_steps(host, timeout), *steps]
+        if routers:
+            steps += _router_steps(host, way, timeout)
+        if not steps:
+            raise Fault("no worker runs here: `pushctl start WORKER`", UNREACHABLE)
+        roll = Roll(steps, quiet=as_json)
         roll.run()
     if as_json:
         options.print_json(roll.report())
@@ -96,26 +108,29 @@ class Roll:
                 click.echo(text)
 
 
-def _steps(
-    host: Host, names: Sequence[str], routers: bool, way: options.Way, seconds: float, show: bool
-) -> list[tuple[str, Step]]:
-    """What is to be done. Workers that are down stay so, unless they are named."""
+def _steps(host: Host, names: Sequence[str], seconds: float, show: bool) -> list[tuple[str, Step]]:
+    """Workers to be restarted. Those that are down stay so, unless they are named."""
     running = [program for program in host.programs(GROUP) if not program.is_down]
     chosen = [host.worker(name) for name in names] or [Worker(host, number_of(program)) for program in running]
     for worker in chosen:
         if worker.program() is None:
             raise Fault(f"supervisord knows no {worker.name}", FAILED)
-    steps: list[tuple[str, Step]] = [
+    return [
         (worker.name, partial(_restart_worker, host, worker, seconds, show))
         for worker in {worker.index: worker for worker in chosen}.values()
     ]
-    if routers:
-        _, curve = options.routers_and_keys(host.settings, way)
-        for program in host.programs(ROUTERS):
-            steps.append((program.name, partial(restart_router, host, program, curve, seconds)))
-    if not steps:
-        raise Fault("no worker runs here: `pushctl start WORKER`", UNREACHABLE)
-    return steps
+
+
+def _service_steps(host: Host, seconds: float) -> list[tuple[str, Step]]:
+    """Those that run."""
+    running = [program for program in host.programs(SERVICES) if not program.is_down]
+    return [(program.name, partial(restart_service, host, program, seconds)) for program in running]
+
+
+def _router_steps(host: Host, way: options.Way, seconds: float) -> list[tuple[str, Step]]:
+    _, curve = options.routers_and_keys(host.settings, way)
+    programs = host.programs(ROUTERS)
+    return [(program.name, partial(restart_router, host, program, curve, seconds)) for program in programs]
 
 
 def _restart_worker(host: Host, worker: Worker, seconds: float, show: bool) -> tuple[float, float]:

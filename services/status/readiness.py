@@ -1,8 +1,10 @@
 """Whether a fleet is ready: each of its processes is asked something that only a working one answers."""
 
 import http.client
+from collections import Counter
 from typing import Any
 
+from services.catalogue import chosen
 from services.sender import CurveKeys, Sender
 from services.status.addresses import reachable, reachable_endpoints
 from services.status.keys import status_keys
@@ -32,12 +34,14 @@ def _routers_and_rings(settings: Settings) -> list[str]:
     for number, endpoint in enumerate(reachable_endpoints(settings)):
         name = f"router-{number}"
         try:
-            live = live_workers(figures_of(endpoint, curve), settings.host_name)
+            figures = figures_of(endpoint, curve)
+            live = live_workers(figures, settings.host_name)
         except SenderError as error:
             lines.append(f"{name}: {error.message}")
             continue
         if len(live) < settings.workers:
             lines.append(f"workers: {len(live)} of {settings.workers} are in the ring of {name}")
+        lines += [f"{service} service: not known to {name}" for service in missing_services(settings, figures)]
     return lines
 
 
@@ -56,6 +60,12 @@ def live_workers(figures: dict[str, Any], host: str | None = None) -> list[str]:
         return []
     live = [name for name, worker in figures["workers"].items() if worker["state"] == "live"]
     return sorted([name for name in live if host in (None, places.host_of(name))])
+
+
+def missing_services(settings: Settings, figures: dict[str, Any]) -> list[str]:
+    """Services that the settings name, and of which STAT1 has too few instances. Raises SettingsError (`services`)."""
+    serving = Counter([name.rpartition("/")[0] for name in figures.get("services", ())])
+    return [name for name, count in chosen(settings).items() if serving[name] < count]
 
 
 def _client_port(settings: Settings) -> list[str]:

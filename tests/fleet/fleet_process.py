@@ -1,4 +1,4 @@
-"""A real fleet for a test: routers, workers with their guardians and, if wanted, the status service.
+"""A real fleet for a test: routers, workers with their guardians and, if wanted, services and the status service.
 
 Started without supervisord, which is quicker and leaves each process to the test.
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from services import catalogue
 from services.status.keys import status_keys
-from services.status.readiness import live_workers
+from services.status.readiness import live_workers, missing_services
 from shared import places
 from shared.settings import Settings, load
 from tests.clients.senders import RawSender
@@ -32,6 +33,7 @@ _ENTRIES = {
     "router": ("router.main", []),
     "gateway": ("gateway.launch", []),
     "status": ("services.main", ["status"]),
+    "service": ("services.main", ["run"]),
 }
 
 
@@ -39,20 +41,27 @@ class Fleet:
     """Processes, ports and data directory of one fleet.
 
     `settings` override defaults by keyword: `Fleet(workers=8, routers=2, hello_timeout_s=1)`. With `router_list=...`
-    the workers talk to a proxy of the test, or to routers elsewhere. Use as a context manager, or call start() and
-    stop(). `processes` has them by name: `router-0`, `gateway-0`, ..., `status`.
+    the workers talk to a proxy of the test, or to routers elsewhere. `services="subscribe,login"`: these run too.
+    Use as a context manager, or call start() and stop(). `processes` has them by name: `router-0`, `gateway-0`, ...,
+    `status`, `subscribe`, ...
     """
 
     #: A command that runs another, for a fleet in another network namespace.
     within: tuple[str, ...] = ()
 
-    def __init__(self, *, status: bool = False, **settings: Any) -> None:
+    def __init__(self, *, status: bool = False, services: str = "", **settings: Any) -> None:
         self.has_status = status
         self.directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
         client_port, api_port = free_ports(2)
         sender_port = free_port_range(int(settings.get("routers", 1)))
         ports = {"client_port": client_port, "sender_port": sender_port, "api_port": api_port}
-        chosen = {"data_dir": str(self.directory / "var"), "host_name": "here", **ports, **settings}
+        chosen = {
+            "data_dir": str(self.directory / "var"),
+            "host_name": "here",
+            "services": services,
+            **ports,
+            **settings,
+        }
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith("PUSH_")}
         self.environ |= _variables(chosen)
         self.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -115,6 +124,9 @@ class Fleet:
         """Everything, without waiting."""
         for router in range(self.settings.routers):
             self.start_router(router)
+        for name, count in catalogue.chosen(self.settings).items():
+            for index in range(count):
+                self.start_service(name, index)
         for index in range(self.settings.workers):
             self.start_worker(index)
         if self.has_status:
@@ -127,6 +139,11 @@ class Fleet:
     def start_worker(self, index: int, **settings: Any) -> Started:
         """Guardian and worker `index`; `settings` are this worker's alone."""
         return self._start(f"gateway-{index}", "gateway", "--index", str(index), **_variables(settings))
+
+    def start_service(self, name: str, index: int = 0, **settings: Any) -> Started:
+        """Process `index` of a service; `settings` are its alone."""
+        instance = catalogue.instance(name, index)
+        return self._start(instance, "service", name, "--index", str(index), **_variables(settings))
 
     def _start(self, name: str, kind: str, *arguments: str, **environ: str) -> Started:
         if name in self.processes:
@@ -176,6 +193,16 @@ class Fleet:
         """SIGKILL to a router; the pid that died."""
         return self._kill(f"router-{router}")
 
+    def stop_service(self, name: str, index: int = 0, number: signal.Signals = signal.SIGTERM) -> int:
+        """End a process of a service; its exit status."""
+        process = self.processes[catalogue.instance(name, index)]
+        process.send(number)
+        return process.wait()
+
+    def kill_service(self, name: str, index: int = 0) -> int:
+        """SIGKILL to a process of a service; the pid that died."""
+        return self._kill(catalogue.instance(name, index))
+
     def _kill(self, name: str) -> int:
         process = self.processes[name]
         process.send(signal.SIGKILL)
@@ -217,10 +244,15 @@ class Fleet:
 
     def _missing_in(self, router: int, wanted: int) -> str:
         try:
-            live = len(self.live_workers(router))
+            figures = self.stat(router=router)
         except TimeoutError:
             return f"router-{router} does not answer"
-        return "" if live == wanted else f"{live} of {wanted} workers are live in router-{router}"
+        live = len(live_workers(figures))
+        if live != wanted:
+            return f"{live} of {wanted} workers are live in router-{router}"
+        running = {name for name, process in self.processes.items() if process.running}
+        missing = [name for name in missing_services(self.settings, figures) if name in running]
+        return f"{missing[0]} is not known to router-{router}" if missing else ""
 
     def live_workers(self, router: int = 0) -> list[str]:
         """Names of the workers in the ring, as a router sees it."""
@@ -235,7 +267,7 @@ class Fleet:
             return sender.stat()
 
     def log(self, name: str) -> str:
-        """Output of `router-0` (also `router`), `gateway-0`, ..., `status`, over all its starts."""
+        """Output of `router-0` (also `router`), `gateway-0`, ..., `status`, `subscribe`, ..., over all its starts."""
         return self.processes["router-0" if name == "router" else name].log
 
     def logs(self, lines: int = 60) -> str:

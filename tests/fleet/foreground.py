@@ -27,7 +27,7 @@ class Foreground:
         client_port, api_port = free_ports(2)
         sender_port = free_port_range(int(settings.get("routers", 1)))
         ports = {"client_port": client_port, "sender_port": sender_port, "api_port": api_port}
-        chosen = {"data_dir": self.data_dir, "host_name": "here", **ports, **settings}
+        chosen = {"data_dir": self.data_dir, "host_name": "here", "services": "", **ports, **settings}
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith(("PUSH_", "MAKE"))}
         self.environ |= {f"PUSH_{name.upper()}": str(value) for name, value in chosen.items()}
         self.settings = load(self.environ)

@@ -108,6 +108,22 @@ def test_restart_disconnects_nobody(foreground: Foreground) -> None:
     assert run(foreground, "restart", "7")[0] == 2
 
 
+@pytest.mark.parametrize("foreground", [{"workers": 2, "services": "subscribe"}], indirect=True)
+def test_restart_of_services(foreground: Foreground) -> None:
+    def known() -> set[str]:
+        return set(json.loads(run(foreground, "stat", "--json")[1])["services"])
+
+    before = known()
+    with crowd(foreground) as clients:
+        status, said = run(foreground, "restart", "--services", "here/1")
+        assert (status, said.splitlines()[-1]) == (0, "restarted: status, subscribe, here/1"), said
+        assert [client.ping(32) for client in clients] == [32] * len(clients)
+    assert len(before) == len(known()) == 1
+    assert before != known()
+    with connect("v2", (foreground.settings.host, foreground.settings.client_port)) as client:
+        assert len(client.subscribe()["token"]) == 32
+
+
 @pytest.mark.parametrize("foreground", [{"workers": 2, "routers": 2}], indirect=True)
 def test_restart_of_everything_under_load(foreground: Foreground) -> None:
     endpoints = [places.sender_endpoint(foreground.settings, router) for router in range(2)]

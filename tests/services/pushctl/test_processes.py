@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.catalogue import variables
 from shared.settings import load
 from tests.fleet.fleet_process import ROOT, Fleet
 from tests.fleet.ports import free_ports
@@ -40,7 +41,8 @@ def environ() -> Iterator[dict[str, str]]:
     directory = tempfile.mkdtemp(prefix="pg", dir="/tmp")
     ports = zip(("CLIENT", "SENDER", "API"), free_ports(3), strict=True)
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PUSH_")}
-    yield {**clean, "PUSH_DATA_DIR": directory, **{f"PUSH_{name}_PORT": str(port) for name, port in ports}}
+    own = {"PUSH_DATA_DIR": directory, "PUSH_SERVICES": "subscribe"}
+    yield {**clean, **own, **{f"PUSH_{name}_PORT": str(port) for name, port in ports}}
     shutil.rmtree(directory)
 
 
@@ -72,7 +74,7 @@ def test_stop_ends_everything_and_tells_the_clients(environ: dict[str, str], lau
     with listening(environ, "alice") as listener:
         done = run(environ, "stop")
         assert done.status == 0, done.stderr
-        assert done.stdout == "stopped: fleet, gateway-0, gateway-1, router-0, supervisord\n"
+        assert done.stdout == "stopped: fleet, gateway-0, gateway-1, router-0, subscribe, supervisord\n"
         listened = listener.finish()
     assert listened.status == 1
     assert "the gateway disconnected this client: shutdown" in listened.stderr
@@ -90,6 +92,7 @@ def test_stop_without_a_launcher(environ: dict[str, str]):
         "PUSH_ROUTERS": str(settings.routers),
         "PUSH_WORKERS": str(settings.workers),
         "PUSH_DRAIN_TIMEOUT_S": str(settings.drain_timeout_s),
+        **variables(settings),
         "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}",
     }
     command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(ROOT / "supervisord.conf")]
@@ -98,7 +101,7 @@ def test_stop_without_a_launcher(environ: dict[str, str]):
         assert run(environ, "wait-ready", "--timeout", "60").status == 0, supervisord.log
         done = run(environ, "stop", "--json")
         assert done.status == 0, done.stderr
-        assert done.json == {"stopped": ["gateway-0", "gateway-1", "router-0", "supervisord"]}
+        assert done.json == {"stopped": ["gateway-0", "gateway-1", "router-0", "subscribe", "supervisord"]}
         wait_until(lambda: not supervisord.running, "supervisord gone")
     finally:
         if supervisord.running:
@@ -112,8 +115,8 @@ def test_stop_without_supervision(environ: dict[str, str]):
     fleet = Fleet(**{key.removeprefix("PUSH_").lower(): value for key, value in own.items()})
     with fleet:
         done = run(environ, "stop")
-        assert done.stdout == "stopped: gateway-0, gateway-1, router-0\n", done.stderr
-        assert [process.wait() for process in fleet.processes.values()] == [0, 0, 0]
+        assert done.stdout == "stopped: gateway-0, gateway-1, router-0, subscribe\n", done.stderr
+        assert {process.wait() for process in fleet.processes.values()} == {0}
 
 
 def test_stale_pid_files_are_nobody(environ: dict[str, str]):

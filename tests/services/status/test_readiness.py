@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.status.readiness import live_workers, not_ready
+from services.status.readiness import live_workers, missing_services, not_ready
 from shared.settings import Settings
 from tests.fleet.ports import free_ports
 
@@ -46,3 +46,17 @@ def test_live_workers_of_one_host() -> None:
     workers = {name: {"state": "live"} for name in ("a/0", "b/0", "a/1", "a/b/0")}
     figures: dict[str, Any] = {"router": {"settled": True}, "workers": workers}
     assert live_workers(figures, "a") == ["a/0", "a/1"]
+
+
+@pytest.mark.parametrize(
+    ("services", "known", "missing"),
+    [
+        ("subscribe", ["subscribe/ab12", "other/cd34"], []),
+        ("subscribe", ["subscribe-too/ab12"], ["subscribe"]),
+        ("", [], []),
+    ],
+)
+def test_missing_services(services: str, known: list[str], missing: list[str]) -> None:
+    figures: dict[str, Any] = {"services": {name: {} for name in known}}
+    assert missing_services(Settings(services=services), figures) == missing
+    assert missing_services(Settings(services=services), {}) == [name for name in [services] if name]

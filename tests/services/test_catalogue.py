@@ -1,0 +1,41 @@
+"""services/catalogue.py: which services a fleet has."""
+
+from importlib import import_module
+
+import pytest
+
+from services.catalogue import MODULES, chosen, in_words, instance, instances, variables
+from services.fleet.supervision import CONFIGURATION
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+
+def test_all_is_all_there_are() -> None:
+    assert set(chosen(Settings())) == set(MODULES)
+    assert 0 not in chosen(Settings()).values()
+    assert set(chosen(Settings(services="")).values()) == {0}
+
+
+def test_those_named_are_chosen() -> None:
+    settings = Settings(services=" subscribe ,")
+    assert instances(settings) == ["subscribe"]
+    assert in_words(settings) == ["subscribe service"]
+    assert variables(settings)["FLEET_SUBSCRIBE"] == "1"
+    with pytest.raises(SettingsError, match=r"^services: 'subscriber' is none of all, subscribe"):
+        chosen(Settings(services="subscribe,subscriber"))
+
+
+def test_instances_beside_the_first_have_numbers() -> None:
+    assert [instance("subscribe", 0), instance("subscribe", 1)] == ["subscribe", "subscribe-1"]
+    assert instance("message-cache", 0) == "message-cache-0"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_has_a_module_and_a_program(name: str) -> None:
+    assert callable(import_module(MODULES[name]).serve)
+    variable = f"FLEET_{name.upper().replace('-', '_')}"
+    program = CONFIGURATION.read_text().partition(f"[program:{name}]\n")[2].partition("\n\n")[0]
+    assert f"command = push-services run {name} --index %(process_num)d\n" in program
+    assert f"numprocs = %(ENV_{variable})s\n" in program
+    group = CONFIGURATION.read_text().partition("[group:services]\nprograms = ")[2].partition("\n")[0]
+    assert name in group.split(",")
