@@ -1,4 +1,4 @@
-"""Fixtures: one fleet for all examples, and the Node sender with what it needs, in a directory of its own."""
+"""Fixtures: one fleet for all examples, and the Node programs with what they need, in directories of their own."""
 
 import shutil
 import subprocess
@@ -23,12 +23,23 @@ def example_fleet() -> Iterator[Fleet]:
 
 @pytest.fixture(scope="session")
 def node_sender(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Command of the Node sender. Skips where Node, npm or the registry is missing, or its libraries do not load."""
+    """Command of the Node sender. Skips where it cannot run."""
+    return _node_program(tmp_path_factory, "sender")
+
+
+@pytest.fixture(scope="session")
+def node_service(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Command of the Node service. Skips where it cannot run."""
+    return _node_program(tmp_path_factory, "service")
+
+
+def _node_program(tmp_path_factory: pytest.TempPathFactory, name: str) -> list[str]:
+    """Skips where Node, npm or the registry is missing, or its libraries do not load."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         _skip("node and npm are not installed")
-    directory = tmp_path_factory.mktemp("node") / "sender"
-    shutil.copytree(EXAMPLES / "node-sender", directory, ignore=shutil.ignore_patterns("node_modules"))
+    directory = tmp_path_factory.mktemp("node") / name
+    shutil.copytree(EXAMPLES / f"node-{name}", directory, ignore=shutil.ignore_patterns("node_modules"))
     fault = _fault_of(
         [npm, "ci", "--prefer-offline", "--fetch-retries=0", "--ignore-scripts", "--no-audit", "--no-fund"], directory
     )
@@ -37,7 +48,7 @@ def node_sender(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     fault = _fault_of([node, "--input-type=module", "--eval", 'import "zeromq"'], directory)
     if fault:
         _skip(f"zeromq does not load in this Node: {fault}")
-    return [node, str(directory / "sender.js")]
+    return [node, str(directory / f"{name}.js")]
 
 
 def _fault_of(command: list[str], directory: Path) -> str:

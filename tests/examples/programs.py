@@ -1,10 +1,11 @@
 """Example programs as processes of a test."""
 
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,9 +18,14 @@ DEADLINE_S = 20.0
 class Program:
     """A running program, its output read line by line; killed at the end."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
         self._popen = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -39,6 +45,10 @@ class Program:
 
     def lines(self, count: int) -> list[str]:
         return [self.line() for _ in range(count)]
+
+    def tell(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        self._popen.send_signal(number)
 
     def ended(self) -> int:
         """Its exit status, once it has ended by itself."""
