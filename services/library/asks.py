@@ -11,12 +11,17 @@ from shared.signals import PublishError
 
 
 class Ask:
-    """One of them. `told` is called with its answer, from the loop's thread and with no lock held."""
+    """One of them. `told` is called with its answer, from the loop's thread and with no lock held.
 
-    __slots__ = ("body", "head", "link", "told", "until")
+    `again`: it may be done twice, so it goes over another link when that over which it went is lost.
+    """
 
-    def __init__(self, head: dict[str, Any], body: bytes, until: float, told: Callable[[Returned], None]) -> None:
-        self.head, self.body, self.until, self.told = head, body, until, told
+    __slots__ = ("again", "body", "head", "link", "told", "until")
+
+    def __init__(
+        self, head: dict[str, Any], body: bytes, until: float, told: Callable[[Returned], None], again: bool = False
+    ) -> None:
+        self.head, self.body, self.until, self.told, self.again = head, body, until, told, again
         self.link = -1  # over which it went; none yet
 
 
@@ -69,8 +74,13 @@ class Asks:
         return True
 
     def lose(self, link: int) -> None:
-        """A link is gone: nobody knows what became of what went over it."""
-        self._end([number for number, ask in self._open.items() if ask.link == link], PublishError.NOBODY_KNOWS)
+        """A link is gone: nobody knows what became of what went over it. What may be done twice goes anew, in order."""
+        lost = [number for number, ask in self._open.items() if ask.link == link]
+        again = [number for number in lost if self._open[number].again]
+        self._unsent.extendleft(reversed(again))
+        for number in again:
+            self._open[number].link = -1
+        self._end([number for number in lost if number not in set(again)], PublishError.NOBODY_KNOWS)
 
     def sweep(self, now: float) -> None:
         """Whose time is over: TIMED_OUT."""

@@ -1,5 +1,6 @@
 """A service as its author sees it: functions that answer topics, and what they may ask of the gateway."""
 
+import logging
 import os
 import signal
 import threading
@@ -22,6 +23,8 @@ from services.library.topics import BatchHandler, Entry, Handler, Topics
 from services.sender import Outcome, Push, Sender
 from shared.calls import Topic
 from shared.errors import SenderError
+
+logger = logging.getLogger(__name__)
 
 H = TypeVar("H", bound=Handler)
 B = TypeVar("B", bound=BatchHandler)
@@ -103,6 +106,7 @@ class Service:
         finally:
             if self._sender:
                 self._sender.close(0)
+            logger.info("service %s has left: %s", self.name, self.statistics)
 
     def wait_ready(self, seconds: float) -> bool:
         """Waits until every router has taken it up. False: not within so many seconds."""
@@ -117,21 +121,36 @@ class Service:
     # --- what it may ask
 
     def ask(
-        self, topic: Sequence[int], body: bytes, *, key: str | None = None, timeout_s: float = 5.0, **head: Any
+        self,
+        topic: Sequence[int],
+        body: bytes,
+        *,
+        key: str | None = None,
+        timeout_s: float = 5.0,
+        idempotent: bool = False,
+        **head: Any,
     ) -> Returned:
         """Calls another service and waits: (code, body). Codes on the way are those of PublishError.
 
-        Calls of one topic and key are answered in order. `head`: more to tell the other one.
+        Calls of one topic and key are answered in order. `idempotent`: it may be done twice, so that it goes by
+        another router when one is lost; else that is F3. `head`: more to tell the other one.
         """
-        return self.ask_nowait(topic, body, key=key, timeout_s=timeout_s, **head).result()
+        return self.ask_nowait(topic, body, key=key, timeout_s=timeout_s, idempotent=idempotent, **head).result()
 
     def ask_nowait(
-        self, topic: Sequence[int], body: bytes, *, key: str | None = None, timeout_s: float = 5.0, **head: Any
+        self,
+        topic: Sequence[int],
+        body: bytes,
+        *,
+        key: str | None = None,
+        timeout_s: float = 5.0,
+        idempotent: bool = False,
+        **head: Any,
     ) -> "Future[Returned]":
         """The same, without waiting. A callback of the Future runs in the loop's thread and must not block."""
         future: Future[Returned] = Future()
         until = monotonic() + timeout_s + self._policy.ask_grace_s
-        ask = Ask(ask_head(topic, key, int(timeout_s * 1000), head), body, until, future.set_result)
+        ask = Ask(ask_head(topic, key, int(timeout_s * 1000), head), body, until, future.set_result, idempotent)
         with self._loop.lock:
             if self._loop.ended:
                 raise SenderError("closed", "this service has ended")

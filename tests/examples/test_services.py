@@ -13,6 +13,7 @@ from shared import places
 from tests.clients.conversations import Conversation
 from tests.clients.kinds import connect
 from tests.clients.packets import PUB_ACK, PUBLISH
+from tests.docs.documents import blocks, read
 from tests.examples.programs import EXAMPLES, Program
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import wait_until
@@ -70,7 +71,19 @@ def start_node(fleet: Fleet, node_service: list[str]) -> Iterator[Callable[[], P
         yield start
 
 
-def test_the_python_service_answers(fleet: Fleet, tmp_path: Path) -> None:
+def test_the_program_of_the_document_answers(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "friends.py").write_text(blocks(read("services.md"), "python")[0])
+    program = Program([sys.executable, str(tmp_path / "friends.py")], fleet.environ)
+    with program, connect("ws_binary", fleet.address) as client:
+        client.subscribe("alice")
+        wait_for_topic(client, FP, None)
+        assert publish(client, FP, None) == (0, b'{"friends": ["bob"], "of": "alice"}')
+        program.tell(signal.SIGTERM)
+        assert program.ended() == 0
+        wait_until(lambda: publish(client, FP, None)[0] == F0, "it has left")
+
+
+def test_the_python_service_answers(fleet: Fleet) -> None:
     program = Program([sys.executable, str(EXAMPLES / "service.py")], fleet.environ)
     with program, connect("v2", fleet.address) as alice, connect("v1", fleet.address) as bob:
         alice.subscribe("alice")

@@ -177,9 +177,9 @@ def test_random_bytes_raise_nothing(rest, command):
 # --- its own calls
 
 
-def ask(service: Service, told: list[Any], now: float = 0.0, timeout_s: float = 2.0) -> None:
-    head = ask_head(Topic(0, 2), "u", int(timeout_s * 1000), {"uid": "u"})
-    service.protocol.ask(Ask(head, b"who", now + timeout_s, told.append))
+def ask(service: Service, told: list[Any], body: bytes = b"who", again: bool = False) -> None:
+    head = ask_head(Topic(0, 2), "u", 2000, {"uid": "u"})
+    service.protocol.ask(Ask(head, body, 2.0, told.append, again))
 
 
 def pass_on(service: Service) -> None:
@@ -212,6 +212,18 @@ def test_questions_wait_for_a_router_and_go_on_with_the_next():
     assert service.sent() == []
     service.open(1, 1.0)
     assert [frames[0] for _, frames in service.sent(1.0)] == [b"ASK1"]
+
+
+def test_questions_that_may_be_asked_twice_go_by_another_router():
+    service, told = Service(routers=2), []
+    for body, again in ((b"1", True), (b"2", False), (b"3", True)):
+        ask(service, told, body, again)
+    assert [(link, frames[3]) for link, frames in service.sent()] == [(0, b"1"), (0, b"2"), (0, b"3")]
+    ask(service, told, b"4")
+    service.protocol.connection_lost(0, 0.0, "ended")
+    assert [(link, frames[3]) for link, frames in service.sent()] == [(1, b"1"), (1, b"3"), (1, b"4")]
+    pass_on(service)
+    assert told == [Returned(0xF3)]
 
 
 def test_a_question_that_nobody_answers_times_out():

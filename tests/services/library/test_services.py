@@ -90,7 +90,8 @@ def test_batches_are_what_waits(router: ServiceRouter, service: Service):
     answers = [router.answer() for _ in range(16)]
     assert answers == [(n, 1, b"no") if n == 4 else (n, 0, b"%d" % n) for n in range(16)]
     assert sum(sizes) == 16
-    assert max(sizes) == 10
+    assert max(sizes) <= 10
+    assert len(sizes) <= 3
 
 
 def test_a_batch_with_too_few_answers_has_failed(
