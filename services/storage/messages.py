@@ -10,7 +10,7 @@ from shared.cached_messages import Operation, Result
 OVERHEAD_BYTES = 128
 #: How long a key is known after its message has gone, in ms, and of how many in all.
 RECENT_MS = 600_000
-RECENT_MAX = 262_144
+RECENT_MAX = 1 << 20
 #: A token without messages is forgotten after this; numbers go on, for all tokens, from the greatest forgotten.
 IDLE_MS = 30 * 86_400_000
 

@@ -60,6 +60,7 @@ class RedisMessages:
         self._sha = ""
         #: Bytes in each shard, as its last answer said; all are asked by the sweep.
         self._bytes = [0] * SHARDS
+        self._unswept: list[int] = []
         try:
             self.totals()
         except BaseException:
@@ -89,11 +90,14 @@ class RedisMessages:
         return [_result(answer) for answer in answers]
 
     def sweep(self, now_ms: int, most: int) -> Swept:
-        answers = self._run_all(["sweep", now_ms, *_COMMON, max(1, most // SHARDS), IDLE_MS])
-        return Swept(sum([answer[1] for answer in answers]), any(answer[2] for answer in answers))
+        """The first step goes to all shards, further ones to those that were not done."""
+        shards = self._unswept or list(range(SHARDS))
+        answers = self._run_in(shards, ["sweep", now_ms, *_COMMON, max(1, most // len(shards)), IDLE_MS])
+        self._unswept = [shard for shard, (_, _, more) in zip(shards, answers, strict=True) if more]
+        return Swept(sum([expired for _, expired, _ in answers]), bool(self._unswept))
 
     def totals(self) -> Totals:
-        answers = self._run_all(["totals", 0, *_COMMON])
+        answers = self._run_in(list(range(SHARDS)), ["totals", 0, *_COMMON])
         return Totals(sum([answer[1] for answer in answers]), sum(self._bytes))
 
     def close(self) -> None:
@@ -106,9 +110,9 @@ class RedisMessages:
             arguments[3:3] = [bounds.messages, bounds.bytes, room, int(bounds.drops_oldest)]
         return [word, now_ms, *_COMMON, operation.token, *arguments]
 
-    def _run_all(self, call: Call) -> list[Any]:
-        """A call on every shard. Raises StorageError."""
-        answers = self._run([(shard, call) for shard in range(SHARDS)])
+    def _run_in(self, shards: Sequence[int], call: Call) -> list[Any]:
+        """A call on each of these shards. Raises StorageError."""
+        answers = self._run([(shard, call) for shard in shards])
         with translated(self._connection.location):
             for answer in answers:
                 if isinstance(answer, Exception):
