@@ -128,7 +128,7 @@ def terms_of(options: PushOptions, sender: bytes) -> Terms | None:
     acked = options.wait == "acked"
     if not options.ttl and not acked:
         return None
-    return Terms(options.ttl, acked, options.collapse, options.timeout_ms, sender.decode(errors="backslashreplace"))
+    return Terms(options.ttl, acked, options.collapse, options.timeout_ms, sender.decode(errors="replace"))
 
 
 def _size(request: PushRequest) -> int:
