@@ -31,11 +31,6 @@ def _count(settings: Settings, name: str) -> int:
     return int(getattr(settings, _BY_NUMBER[name])) if name in _BY_NUMBER else 1
 
 
-def instances(settings: Settings) -> list[str]:
-    """Names of these processes, as supervisord has them: `subscribe`, `message-cache-0`. Raises SettingsError."""
-    return [instance(name, index) for name, count in chosen(settings).items() for index in range(count)]
-
-
 def variables(settings: Settings) -> dict[str, str]:
     """These numbers for supervisord.conf, by variable: `FLEET_SUBSCRIBE`. Raises SettingsError."""
     return {f"FLEET_{name.upper().replace('-', '_')}": str(count) for name, count in chosen(settings).items()}

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 
-from services.catalogue import MODULES, chosen, in_words, instance, instances, variables
+from services.catalogue import MODULES, chosen, in_words, instance, variables
 from services.fleet.supervision import CONFIGURATION
 from shared.errors import SettingsError
 from shared.settings import Settings
@@ -18,7 +18,7 @@ def test_all_is_all_there_are() -> None:
 
 def test_those_named_are_chosen() -> None:
     settings = Settings(services=" subscribe ,")
-    assert instances(settings) == ["subscribe"]
+    assert [name for name, count in chosen(settings).items() if count] == ["subscribe"]
     assert in_words(settings) == ["subscribe service"]
     assert variables(settings)["FLEET_SUBSCRIBE"] == "1"
     with pytest.raises(SettingsError, match=r"^services: 'subscriber' is none of all, subscribe"):
