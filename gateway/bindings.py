@@ -76,6 +76,7 @@ class Bindings:
         if not self.enter(connection, pending.token):
             return False
         self._clients.answer(connection, self._rules.bound(connection, pending.message_id, pending.asked))
+        self._deliveries.keeping.bound(connection)
         self.release(connection)
         return True
 

@@ -16,9 +16,11 @@ from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
 from gateway.fan_outs import FanOuts, seen_of
 from gateway.held_pushes import HeldPush
+from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
 from gateway.ownership import Ownership
 from gateway.router_links import RouterLinks
+from gateway.send_queues import unacknowledged_bytes
 from gateway.tables import PROTOCOL_NAMES
 from shared import __version__, bus
 from shared.errors import BusError
@@ -58,6 +60,7 @@ class BusHandlers:
         routers: RouterLinks,
         encoder: Encoder,
         process: Process,
+        kept: KeptPushes,
     ) -> None:
         self._clients = clients
         self._ownership = ownership
@@ -69,7 +72,8 @@ class BusHandlers:
         self._process = process
         self._waiting_calls: list[tuple[int, int, dict[str, Any]]] = []  # router, number, call
         fan_outs.report = self._report
-        landing.late = self._say_late
+        landing.late = kept.late.say = self._say_late
+        kept.late.say_dropped = self._say_dropped
         deliveries.takes_back = routers.knows_stale
         landing.settled = self._answer_waiting_calls
         landing.moving.heard = landing.claiming.heard = lambda: routers.heard
@@ -204,6 +208,8 @@ class BusHandlers:
             "address": connection.address,
             "since": connection.binding,
             "uid": connection.uid,
+            "unacknowledged": len(connection.unacknowledged or ()),
+            "unacknowledged_bytes": _unacknowledged_bytes(connection),
         }
 
     def _kick(self, connection: Connection | None) -> bool:
@@ -225,6 +231,7 @@ class BusHandlers:
             "hand_over": self._process.hand_over_path,
             "leaving": self._landing.leaving,
             "version": __version__,
+            "stores": True,
             "fan_out": seen_of(self._fan_outs.latest, router),
             "routers": self._routers.positions,
             "claims": len(self._deliveries.claims.mine),
@@ -259,16 +266,30 @@ class BusHandlers:
     def _report(self, router: int, number: int, counts: dict[str, int]) -> None:
         self._routers.send(router, bus.encode_numbered(bus.COUNTS1, number, counts))
 
+    def _say_dropped(self, router: int, batch: int, dropped: dict[int, int]) -> None:
+        body = {"dropped": {str(place): count for place, count in dropped.items()}}
+        self._routers.send(router, bus.encode_numbered(bus.DETAIL1, batch, body))
+
     def _say_late(self, late: list[tuple[HeldPush, int]]) -> None:
         batches: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         for push, outcome in late:
             if outcome == bus.STALE and not self._routers.knows_stale(push.router):
                 outcome = Outcome.UNAVAILABLE
             batches[push.router, push.batch].append((push.place, outcome))
+            if outcome == bus.KEPT:
+                continue
             counter = "pushes_stale" if outcome == bus.STALE else outcome_counter(Outcome(outcome))
             self._clients.counters[counter] += 1
         for (router, number), pairs in batches.items():
             self._routers.send(router, bus.encode_late(number, pairs))
+
+
+def _unacknowledged_bytes(connection: Connection) -> int | None:
+    """What the client's kernel has not acknowledged; None: this kernel does not know either."""
+    try:
+        return unacknowledged_bytes(connection.fd)
+    except OSError:
+        return None
 
 
 def _claims(frames: list[bytes]) -> list[bus.Claim]:

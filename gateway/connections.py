@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from gateway.messages import Partial, partial_from_fields, partial_to_fields
+from gateway.stored_states import StoredState, state_from_fields, state_to_fields
 from shared.errors import BusError
 
 RECORD_VERSION = 1
@@ -117,6 +118,7 @@ class Connection:
         "recent",
         "scheduled",
         "state",
+        "stored",
         "stores",
         "token",
         "uid",
@@ -155,6 +157,7 @@ class Connection:
         self.recent: dict[bytes, tuple[int, int]] | None = None  # push id -> (outcome, tick)
         self.fan_out_seen: FanOutsSeen = NO_FAN_OUT
         self.calls = 0  # answers of services that are owed to it; who is owed any is not handed over
+        self.stored: StoredState | None = None  # what it knows of stored pushes; None: it has all, acknowledged
         self.stores = 0  # pushes to it that are being stored; the same holds
         self.extra: dict[str, Any] | None = None  # fields of a newer version, passed on
 
@@ -188,6 +191,7 @@ _KNOWN_FIELDS = frozenset(
         "unacknowledged",
         "recent",
         "remaining",
+        "stored",
     )
 )
 
@@ -217,6 +221,8 @@ def encode_record(connection: Connection, tick: int) -> bytes:
         fields["partial"] = partial_to_fields(connection.partial)
     if connection.unacknowledged:
         fields["unacknowledged"] = list(connection.unacknowledged)
+    if connection.stored:
+        fields["stored"] = state_to_fields(connection.stored)
     if connection.recent:
         fields["recent"] = [[key, outcome, tick - when] for key, (outcome, when) in connection.recent.items()]
     return bytes(msgpack.packb(fields))
@@ -258,6 +264,8 @@ def _decode_optional(connection: Connection, fields: dict[str, Any], tick: int) 
         connection.partial = partial_from_fields(fields["partial"])
     if "unacknowledged" in fields:
         connection.unacknowledged = set(fields["unacknowledged"])
+    if "stored" in fields:
+        connection.stored = state_from_fields(fields["stored"])
     if "recent" in fields:
         connection.recent = {key: (outcome, tick - age) for key, outcome, age, *_ in fields["recent"]}
 

@@ -9,7 +9,7 @@ from gateway.encoders import Encoder
 from gateway.frames import Opcode, encode_frame, parse_close
 from gateway.handshakes import BAD_REQUEST, HEAD_TOO_LARGE, HttpRequest, answer_request
 from gateway.messages import Message
-from gateway.sessions import Beat, Bind, Close, Send, SessionRules
+from gateway.sessions import Acknowledge, Action, Beat, Bind, Close, Send, SessionRules
 from gateway.streams import Event
 from shared.errors import RemoteError, TooLargeError
 from shared.packets import Packet
@@ -38,6 +38,7 @@ class Conversations:
         self._origins = origins
         self.bind: Callable[[Connection, Bind], None]
         self.ended: Callable[[Connection], None] = lambda connection: None
+        self.acknowledged: Callable[[Connection, int], None]
         self.healthy: Callable[[], bool]
 
     def handle(self, connection: Connection, event: Event) -> None:
@@ -71,7 +72,7 @@ class Conversations:
         connection.window_bits = answer.window_bits
         self._clients.answer(connection, answer.response)
 
-    def _carry_out(self, connection: Connection, actions: list[Send | Close | Bind | Beat]) -> None:
+    def _carry_out(self, connection: Connection, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
                 self._clients.answer(connection, action.data)
@@ -79,6 +80,8 @@ class Conversations:
                 self._clients.close(connection, *action)
             elif isinstance(action, Beat):
                 connection.beat = action.seconds or connection.beat
+            elif isinstance(action, Acknowledge):
+                self.acknowledged(connection, action.message_id)
             else:
                 self.bind(connection, action)
 

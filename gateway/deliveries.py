@@ -10,10 +10,11 @@ from gateway.connections import SPECIAL, Connection, Granted, Protocol
 from gateway.encoders import Encoder
 from gateway.frames import FIN, Opcode, frame_header
 from gateway.held_pushes import HeldPush, HeldPushes
+from gateway.keeping import OVERLOADED, REFUSED, TOO_LARGE, Keeping, Placed
 from gateway.ledgers import WRITING
 from gateway.ownership import Ownership
 from gateway.text_messages import Style, text_prefix
-from shared.bus import ENTRY, HELD, REPEATABLE, STALE, Batch, Segment
+from shared.bus import ENTRY, HELD, OPTIONS, REPEATABLE, STALE, Batch, Segment
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
 from shared.packets import BODY_MAX, encode_header
@@ -57,8 +58,9 @@ class Deliveries:
         self.away: Container[bytes] = ()  # tokens whose clients have been given away, but may come back
         self.claims = Claims()
         self.unclaim: Callable[[bytes], None] = lambda token: None  # a claimed token's client is not here any more
-        self._payload_max = payload_max
-        self._window = window
+        self.payload_max = payload_max
+        self.window = window
+        self.keeping: Keeping
         self._plain_prefix = text_prefix(Signal.PUSH, SubSignal.NONE, Style(False, False)) + '0,"content":'
         self.takes_back: Callable[[int], bool] = lambda router: True  # whether a router understands STALE
         #: By router, tokens of pushes that went back to it as STALE. Until it has routed those again, and said so by
@@ -71,7 +73,8 @@ class Deliveries:
     def deliver_batch(self, batch: Batch, router: int = 0) -> bytearray:
         """Deliver each push of a batch of that router, in order; one outcome byte each.
 
-        HELD: it waits for its client. STALE: its client is with another worker.
+        HELD: it waits for its client, or is being stored. KEPT: it was sent, and its acknowledgement is waited for.
+        STALE: its client is with another worker.
 
         The loop is flat: at 25 us of budget per push, a call more costs 0.1 us (`make bench`, pushes).
         """
@@ -82,8 +85,10 @@ class Deliveries:
         words = self._clients.ledger.words
         returned = self._returned.get(router)
         data, start = batch.data, 0
+        all_terms = iter(batch.terms)
         for segment in batch.segments:
-            plain = segment.signal == Signal.PUSH and not segment.sub_signal and not segment.flags & REPEATABLE
+            plain = segment.signal == Signal.PUSH and not segment.sub_signal and not segment.flags
+            terms = next(all_terms) if segment.flags & OPTIONS else None
             for _ in range(segment.pushes):
                 token_bytes, payload_bytes, position = next(entries)
                 middle = start + token_bytes
@@ -93,8 +98,12 @@ class Deliveries:
                 start = end
                 connection = by_token.get(token)
                 if connection is None or (returned and token in returned):
-                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload)
+                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload, terms)
                     add(self._absent(token, push, batch.epoch))
+                    continue
+                if terms is not None or connection.stored is not None:
+                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload, terms)
+                    add(self.keeping.deliver(connection, push))
                     continue
                 frame = self._plain_frame(connection, payload) if plain and connection.output is None else None
                 if frame is None:
@@ -111,7 +120,7 @@ class Deliveries:
 
     def _plain_frame(self, connection: Connection, payload: bytes) -> bytes | None:
         """The bytes of a PUSH for a client that asked for nothing special; None for others, and where it is refused."""
-        if connection.granted & SPECIAL or len(payload) > self._payload_max:
+        if connection.granted & SPECIAL or len(payload) > self.payload_max:
             return None
         if connection.protocol == Protocol.WS_TEXT:
             if connection.window_bits or connection.granted & _STYLES:
@@ -128,38 +137,42 @@ class Deliveries:
 
     def deliver(self, connection: Connection, segment: Segment, position: int, payload: bytes) -> int:
         """One push to one connection, with everything that it may have asked for; the outcome."""
-        if len(payload) > self._payload_max:
-            return Outcome.TOO_LARGE
+        return self.place(connection, segment, position, payload).outcome
+
+    def place(self, connection: Connection, segment: Segment, position: int, payload: bytes) -> Placed:
+        """The same, and what it became on the wire."""
+        if len(payload) > self.payload_max:
+            return TOO_LARGE
         if connection.protocol == Protocol.V0 and segment.signal not in V0_SIGNALS:
-            return Outcome.REFUSED
+            return REFUSED
         if not segment.flags & REPEATABLE:
             return self._send(connection, segment, position, payload)
         key = segment.id_prefix + position.to_bytes(2, "big")
         if connection.recent and key in connection.recent:
             self._clients.counters["copies_dropped"] += 1
-            return connection.recent[key][0]
-        outcome = self._send(connection, segment, position, payload)
-        if outcome in _DELIVERED and connection.fd >= 0:
-            self._remember(connection, key, outcome)
-        return outcome
+            return Placed(connection.recent[key][0], copy=True)
+        placed = self._send(connection, segment, position, payload)
+        if placed.outcome in _DELIVERED and connection.fd >= 0:
+            self._remember(connection, key, placed.outcome)
+        return placed
 
-    def _send(self, connection: Connection, segment: Segment, position: int, payload: bytes) -> int:
+    def _send(self, connection: Connection, segment: Segment, position: int, payload: bytes) -> Placed:
         plain = segment.signal == Signal.PUSH and not segment.sub_signal
         frame = self._plain_frame(connection, payload) if plain else None
         if frame is not None:
-            return self._clients.write(connection, frame)
+            return Placed(self._clients.write(connection, frame), 0, len(frame))
         message_id = 0
         if connection.granted & Granted.ACK and segment.signal == Signal.PUSH:
             message_id = self._next_message_id(connection)
             if not message_id:
-                return Outcome.OVERLOADED
+                return OVERLOADED
         shown = push_id(segment.id_prefix, position)
         try:
             data = self._encoder.push(connection, segment.signal, segment.sub_signal, message_id, payload, shown)
         except TooLargeError:
-            return Outcome.TOO_LARGE
+            return TOO_LARGE
         except BodyError:
-            return Outcome.REFUSED
+            return REFUSED
         outcome = self._clients.write(connection, data)
         if message_id and outcome in _DELIVERED:
             connection.last_message_id = message_id
@@ -167,12 +180,12 @@ class Deliveries:
                 connection.unacknowledged = set()
             connection.unacknowledged.add(message_id)
             self._clients.ledger.note_window(connection)
-        return outcome
+        return Placed(outcome, message_id, len(data))
 
     def _next_message_id(self, connection: Connection) -> int:
         """1..65535, wrapping, none that is unacknowledged; 0 when the window is full."""
         waiting = connection.unacknowledged or ()
-        if len(waiting) >= self._window:
+        if len(waiting) >= self.window:
             return 0
         message_id = connection.last_message_id % _MESSAGE_ID_MAX + 1
         while message_id in waiting:
@@ -195,7 +208,7 @@ class Deliveries:
             if not ours or epoch < self._ownership.epoch:
                 return self._give_back(token, push)[1]
             if self._ownership.is_settled(token):
-                return Outcome.OFFLINE
+                return self.keeping.absent(token, push) if push.terms is not None else Outcome.OFFLINE
         if self.held.hold(token, push):
             self._clients.counters["pushes_held"] += 1
             return HELD
@@ -228,19 +241,58 @@ class Deliveries:
             return ours or token in self.claims.mine
         return token in self.claims.pending or token in self.claims.handed
 
-    def release(self, connection: Connection) -> list[tuple[HeldPush, int]]:
-        """Deliver what waited for a connection that has just been bound; outcomes for LATE1."""
-        pushes = self.held.take(connection.token or b"") if self.held.count else []
-        return [(push, self.deliver(connection, push.segment, push.position, push.payload)) for push in pushes]
+    def release(self, connection: Connection, most: int | None = None) -> list[tuple[HeldPush, int]]:
+        """Deliver what waited for a connection that has just been bound, or is live again; outcomes for LATE1.
+
+        `most`: no more pushes than that.
+        """
+        pushes = self.held.take(connection.token or b"", most) if self.held.count else []
+        return self._known([(push, self._deliver_held(connection, push)) for push in pushes])
+
+    def _deliver_held(self, connection: Connection, push: HeldPush) -> int:
+        if push.terms is not None or connection.stored is not None:
+            return self.keeping.deliver(connection, push)
+        return self.deliver(connection, push.segment, push.position, push.payload)
+
+    @staticmethod
+    def _known(late: list[tuple[HeldPush, int]]) -> list[tuple[HeldPush, int]]:
+        """Without those that are HELD as before: for another reason, now."""
+        return [each for each in late if each[1] != HELD]
 
     def give_up(self, outcome: int) -> list[tuple[HeldPush, int]]:
-        """Nobody else will come but those who are away or await a claim: what is held for others gets `outcome`."""
-        return [
-            self._give_back(token, push) if outcome == STALE else (push, outcome)
-            for token in self.held.tokens()
-            if token not in self.away and token not in self.claims.pending and token not in self.claims.handed
-            for push in self.held.take(token)
-        ]
+        """Nobody else will come but those who are away or await a claim: what is held for others gets `outcome`.
+
+        What waits behind a replay goes on waiting.
+        """
+        by_token = self._clients.table.by_token
+        return self._known(
+            [
+                self._give_up(token, push, outcome)
+                for token in self.held.tokens()
+                if token not in self.away
+                and token not in self.claims.pending
+                and token not in self.claims.handed
+                and token not in by_token
+                for push in self.held.take(token)
+            ]
+        )
+
+    def _give_up(self, token: bytes, push: HeldPush, outcome: int) -> tuple[HeldPush, int]:
+        if outcome == STALE:
+            return self._give_back(token, push)
+        if outcome == Outcome.OFFLINE and push.terms is not None:
+            return push, self.keeping.absent(token, push)
+        return push, outcome
+
+    def end_waiting(self, token: bytes) -> list[tuple[HeldPush, int]]:
+        """The client of a token has ended, and no other has come: what waited behind its replay is for nobody here."""
+        ours = self._ownership.owns(token) and token not in self.claims.foreign
+        if not self.held.has(token) or token in self._clients.table.by_token or self._is_coming(token, ours):
+            return []
+        if ours and not self._ownership.is_settled(token):
+            return []
+        outcome = Outcome.OFFLINE if ours else STALE
+        return self._known([self._give_up(token, push, outcome) for push in self.held.take(token)])
 
     def give_up_stale(self) -> list[tuple[HeldPush, int]]:
         """A new ring: what is held for tokens that are not for this worker any more is STALE."""

@@ -5,7 +5,7 @@ Pure. Kept in order, bounded, until it is known what becomes of them.
 
 from typing import NamedTuple
 
-from shared.bus import Segment
+from shared.bus import Segment, Terms
 
 
 class HeldPush(NamedTuple):
@@ -17,6 +17,7 @@ class HeldPush(NamedTuple):
     segment: Segment
     position: int  # in the sender's request
     payload: bytes
+    terms: Terms | None = None  # what its sender wants beyond sending
 
 
 class HeldPushes:
@@ -37,12 +38,19 @@ class HeldPushes:
         self.bytes += len(push.payload)
         return True
 
-    def take(self, token: bytes) -> list[HeldPush]:
-        """The pushes of a token whose client has come, in order."""
+    def take(self, token: bytes, most: int | None = None) -> list[HeldPush]:
+        """The pushes of a token whose client has come, in order; the first `most` of them."""
         pushes = self._by_token.pop(token, [])
+        if most is not None and len(pushes) > most:
+            self._by_token[token] = pushes[most:]
+            pushes = pushes[:most]
         self.count -= len(pushes)
         self.bytes -= sum(len(push.payload) for push in pushes)
         return pushes
+
+    def has(self, token: bytes) -> bool:
+        """Whether any are held for a token."""
+        return token in self._by_token
 
     def tokens(self) -> list[bytes]:
         """Tokens whose pushes are held."""

@@ -71,7 +71,7 @@ class Landing:
         self.moving = Moving(clients, ownership, self.hand_overs, self._consider, timeout_s=timeout_s)
         self.moving.settled = self._settled
         self._due: set[Connection] = set()  # to be moved when nothing is owed to them any more
-        self.moving.owing = lambda: bool(self._due)
+        self.moving.owing = lambda: bool(self._due) or deliveries.keeping.owes_others()
         self.hand_overs.greeted = self.moving.greeted
         self._claims = deliveries.claims
         self.claiming = Claiming(clients, ownership, self._claims, timeout_s)
@@ -166,6 +166,7 @@ class Landing:
         if self._bindings.enter(connection, connection.token or b""):
             self._fan_outs.catch_up(connection)
             self._claim_if_far(connection)
+            self._deliveries.keeping.arrived(connection)
             self._bindings.release(connection)
 
     def _claim_if_far(self, connection: Connection) -> None:
@@ -189,6 +190,8 @@ class Landing:
         self._bindings.saw(connection)
         connection.fan_out_seen = self._fan_outs.latest
         bound = connection.state == State.BOUND and self._bindings.enter(connection, connection.token or b"")
+        if bound:
+            self._deliveries.keeping.bound(connection)
         if bound and claimed:
             self.claiming.keep(connection)
 
@@ -213,6 +216,7 @@ class Landing:
 
     def _given(self, connection: Connection) -> None:
         """Another worker has it now."""
+        self._deliveries.keeping.given(connection)
         self._refusals.pop(connection, None)
         self._waiting.pop(connection, None)
         token = connection.token
@@ -339,6 +343,7 @@ class Landing:
 
     def ended(self, connection: Connection) -> None:
         """A client has ended: it is claimed no longer, and nothing waits for it."""
+        self._deliveries.keeping.ended(connection)
         self._due.discard(connection)
         token = token_of(connection)
         coming = self._claims.pending.get(token) is connection
@@ -357,7 +362,7 @@ class Landing:
     def empty(self) -> bool:
         """Whether every client has been given away or has ended, no push can be on its way to one, and no other worker
         may still have to ask about one."""
-        if self._clients.table.count or self.hand_overs.count:
+        if self._clients.table.count or self.hand_overs.count or self._deliveries.keeping.busy:
             return False
         return self.claiming.idle and not self.hand_overs.may_be_asked
 

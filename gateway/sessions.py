@@ -55,7 +55,13 @@ class Beat(NamedTuple):
     seconds: int
 
 
-Action = Send | Close | Bind | Beat
+class Acknowledge(NamedTuple):
+    """A client has acknowledged a push."""
+
+    message_id: int
+
+
+Action = Send | Close | Bind | Beat | Acknowledge
 
 
 class SessionLimits(NamedTuple):
@@ -261,9 +267,7 @@ class SessionRules:
     def _acknowledge(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
         if connection.state != State.BOUND:
             return [Send(self._encoder.status(connection, Signal.PUB_ACK, 401, "not bound", packet.message_id))]
-        if connection.unacknowledged:
-            connection.unacknowledged.discard(packet.message_id)
-        return []
+        return [Acknowledge(packet.message_id)]
 
 
 def _json_object(body: bytes) -> tuple[dict[str, Any], str]:

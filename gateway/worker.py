@@ -31,6 +31,7 @@ from gateway.fan_outs import FanOuts
 from gateway.hand_overs import index_of
 from gateway.held_pushes import HeldPushes
 from gateway.kept_listeners import KeptListeners
+from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
 from gateway.ledgers import Ledger, open_ledger
 from gateway.ownership import Ownership
@@ -95,6 +96,7 @@ class Worker:
             payload_max=settings.body_limit_bytes,
             window=settings.unacknowledged_max,
         )
+        self._kept_pushes = KeptPushes(self._clients, self._deliveries, self._ownership, settings)
         self._fan_outs = FanOuts(self._clients, self._deliveries, encoder, settings.body_limit_bytes)
         self._landing = Landing(
             self._clients,
@@ -114,6 +116,8 @@ class Worker:
             frozenset(name.lower() for name in split(settings.websocket_origins)),
         )
         self._conversations.bind = self._landing.bind
+        self._conversations.acknowledged = self._kept_pushes.acknowledged
+        self._kept_pushes.owed_nothing = self._landing.owed_nothing
         self._conversations.ended = self._landing.ended
         self._conversations.healthy = lambda: self.name in self._ownership.live
         path = hand_over_path(settings, index)
@@ -122,7 +126,15 @@ class Worker:
         routers = RouterLinks(self._links, lambda: self._clients.wheel.tick, settings.worker_heartbeat_ms)
         process = Process(os.urandom(8).hex(), os.getpid(), start_of_this_process(), str(path))
         self._handlers = BusHandlers(
-            self._clients, self._ownership, self._deliveries, self._fan_outs, self._landing, routers, encoder, process
+            self._clients,
+            self._ownership,
+            self._deliveries,
+            self._fan_outs,
+            self._landing,
+            routers,
+            encoder,
+            process,
+            self._kept_pushes,
         )
         for router, link in enumerate(self._links):
             link.receive = partial(self._handlers.receive, router)

@@ -97,7 +97,8 @@ def test_uid_and_address_are_found(fleet: Fleet, sender: RawSender, kind: str) -
     with connect(kind, fleet.address) as client:
         client.subscribe(token, uid="user-7")
         found = sender.find(token)
-        assert found.keys() == {"online", "worker", "protocol", "address", "since", "uid"}
+        window = {"unacknowledged", "unacknowledged_bytes"}
+        assert found.keys() == {"online", "worker", "protocol", "address", "since", "uid"} | window
         assert found["online"] is True
         assert found["worker"] in ("here/0", "here/1")
         assert found["protocol"] == client.protocol

@@ -20,6 +20,7 @@ from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
 from gateway.fan_outs import FanOuts
 from gateway.held_pushes import HeldPushes
+from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
 from gateway.ownership import Ownership
 from gateway.peers import PeerListener
@@ -239,6 +240,7 @@ class Parts(Clients):
             payload_max=settings.body_limit_bytes,
             window=settings.unacknowledged_max,
         )
+        self.kept = KeptPushes(self.loop, self.deliveries, self.ownership, settings)
         self.fan_outs = FanOuts(self.loop, self.deliveries, encoder, settings.body_limit_bytes)
         self.landing = Landing(
             self.loop,
@@ -252,6 +254,8 @@ class Parts(Clients):
         )
         self.conversations = Conversations(self.loop, rules, encoder, settings, frozenset())
         self.conversations.bind = self.landing.bind
+        self.conversations.acknowledged = self.kept.acknowledged
+        self.kept.owed_nothing = self.landing.owed_nothing
         self.conversations.ended = self.landing.ended
         self.conversations.healthy = lambda: True
         self.directory = directory or tempfile.TemporaryDirectory(prefix="pg", dir="/tmp")
@@ -260,7 +264,15 @@ class Parts(Clients):
         self.routers = RouterLinks(self.told, lambda: self.loop.wheel.tick, settings.worker_heartbeat_ms)
         process = Process("1f" * 8, os.getpid(), 77, self.path)
         self.handlers = BusHandlers(
-            self.loop, self.ownership, self.deliveries, self.fan_outs, self.landing, self.routers, encoder, process
+            self.loop,
+            self.ownership,
+            self.deliveries,
+            self.fan_outs,
+            self.landing,
+            self.routers,
+            encoder,
+            process,
+            self.kept,
         )
         self.loop.start(self.conversations)
         self.batches = 0
@@ -288,13 +300,15 @@ class Parts(Clients):
         """RING1 with the hand-over sockets of all workers concerned."""
         self.hear(ring(counter, live, leaving), router)
 
-    def batch(self, pushes, flags=0, prefix=bytes(16), signal=4, sub_signal=0, first=0, router=0):
+    def batch(self, pushes, flags=0, prefix=bytes(16), signal=4, sub_signal=0, first=0, router=0, terms=None):
         """Send a batch of (token, payload); its number."""
+        flags |= bus.OPTIONS if terms else 0
         self.batches += 1
         segment = bus.Segment(len(pushes), flags, prefix, signal, sub_signal)
         index = [bus.ENTRY.pack(len(token), len(payload), at) for at, (token, payload) in enumerate(pushes, first)]
         data = [token + payload for token, payload in pushes]
-        self.hear(bus.encode_batch(self.ownership.epoch, self.batches, [segment], index, data), router)
+        terms = [terms] if terms else []
+        self.hear(bus.encode_batch(self.ownership.epoch, self.batches, [segment], index, data, terms), router)
         return self.batches
 
     def push(self, *pushes, router=0, **options):

@@ -73,3 +73,14 @@ def test_bounds_and_order_agree_with_a_list(steps, most, most_bytes):
             naive += [(token, one)] if fits else []
         assert held.count == len(naive)
         assert held.bytes == sum(len(kept.payload) for _, kept in naive)
+
+
+def test_the_first_ones_are_taken_and_the_others_stay():
+    held = HeldPushes(10, 100)
+    pushes = [HeldPush(0, 1, place, SEGMENT, place, b"xx") for place in range(3)]
+    for push in pushes:
+        held.hold(b"a", push)
+    assert held.take(b"a", 2) == pushes[:2]
+    assert (held.count, held.bytes, held.has(b"a")) == (1, 2, True)
+    assert held.take(b"a", 2) == pushes[2:]
+    assert not held.has(b"a")

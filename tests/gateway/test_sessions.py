@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.connections import Connection, Granted, Login, Protocol, State
 from gateway.credentials import Credential, Verifier, load_keys
 from gateway.encoders import Encoder
-from gateway.sessions import Beat, Bind, Close, Send, SessionLimits, SessionRules
+from gateway.sessions import Acknowledge, Beat, Bind, Close, Send, SessionLimits, SessionRules
 from shared.errors import BodyError, ProtocolError, RemoteError, TooLargeError
 from shared.packets import Packet, encode_packet, parse_packet
 from shared.reasons import CloseReason
@@ -193,12 +193,8 @@ def test_publish_of_a_text_client():
 
 
 @pytest.mark.parametrize("protocol", [V1, V2, WS_BINARY, WS_TEXT])
-def test_pub_ack_takes_a_push_off_the_window(protocol):
-    connection = client(protocol, State.BOUND, unacknowledged={8, 9})
-    assert receive(connection, Signal.PUB_ACK) == []
-    assert connection.unacknowledged == {8}
-    assert receive(connection, Signal.PUB_ACK) == []
-    assert receive(client(protocol, State.BOUND), Signal.PUB_ACK) == []
+def test_pub_ack_acknowledges_a_push(protocol):
+    assert receive(client(protocol, State.BOUND), Signal.PUB_ACK) == [Acknowledge(9)]
 
 
 @pytest.mark.parametrize("protocol", [V1, V2, WS_BINARY, WS_TEXT])
@@ -643,7 +639,7 @@ def test_any_packet_gives_actions_or_raises_what_is_documented(protocol, state, 
         actions = rules(VERIFIER).receive_packet(connection, Packet(signal, 5, 9, body), NOW)
     except RemoteError:
         return
-    assert all(isinstance(action, Send | Close | Bind | Beat) for action in actions)
+    assert all(isinstance(action, Send | Close | Bind | Beat | Acknowledge) for action in actions)
     for action in actions:
         if isinstance(action, Send | Close):
             assert read(protocol, action.data) or not action.data
