@@ -10,6 +10,7 @@ from shared.settings import Settings, split
 #: Where `serve(settings, index)` is: it serves until SIGTERM and returns the exit status.
 MODULES = {
     "subscribe": "services.subscribe.serving",
+    "group": "services.group.serving",
     "message-cache": "services.message_cache.serving",
 }
 #: Of whose instances each has a part of the tokens; the setting says how many there are.

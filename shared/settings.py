@@ -91,6 +91,7 @@ class Settings:
         "", "service endpoints of the routers of all hosts, comma-separated; empty: those of this host"
     )
     subscribe_policy: str = _text("open", "who may subscribe: open, or MODULE:FUNCTION that decides (docs/services.md)")
+    contact_ttl_s: int = _whole(604_800, "how long a CONTACT is kept for a recipient who is away", 0, 10**9)
     # what services keep
     storage: str = _text(
         "sqlite",

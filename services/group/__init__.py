@@ -1,0 +1,1 @@
+"""The group service: who is in which group, and messages from client to client (CONTACT)."""

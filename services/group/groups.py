@@ -1,0 +1,144 @@
+"""The groups: what is changed in the storage, and what workers are told of it. From any thread."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgpack
+
+from services.group.requests import GroupRequest, name_of, parse_group_request
+from services.library import ClientCall, refusal
+from services.storage.interfaces import Devices, Groups, Members
+from shared.errors import NoGroupError, StorageUnavailable
+
+#: Members in one word to the workers, so that none is a frame of megabytes.
+_TOLD_AT_ONCE = 1000
+#: Clients in one GROUPS_OF.
+_ASKED_MAX = 10_000
+
+#: As Service.regroup: group, tokens, uids, whether they joined.
+Regroup = Callable[[str, Sequence[str], Sequence[str], bool], object]
+
+
+class Storage(Protocol):
+    """The part that is needed of services.storage."""
+
+    @property
+    def groups(self) -> Groups: ...
+    @property
+    def devices(self) -> Devices: ...
+
+
+class GroupTopics:
+    """Answers GROUPS, GROUP_MEMBERS and GROUPS_OF with msgpack maps."""
+
+    def __init__(self, storage: Storage, regroup: Regroup) -> None:
+        self._storage, self._regroup = storage, regroup
+        self._operations: dict[str, Callable[[GroupRequest], dict[str, Any]]] = {
+            "create": self._create,
+            "dismiss": self._dismiss,
+            "join": self._join,
+            "leave": self._leave,
+            "list": self._list,
+        }
+
+    def groups(self, call: ClientCall) -> bytes:
+        """GROUPS: create, dismiss, join, leave, list; `of`: those of a token and a uid. Raises Refusal."""
+        return answer(self._change, call)
+
+    def members(self, call: ClientCall) -> bytes:
+        """GROUP_MEMBERS: all `tokens`, those of the uids among the members too; `uids`; `exists`. Raises Refusal."""
+        return answer(self._members, call)
+
+    def groups_of(self, call: ClientCall) -> bytes:
+        """GROUPS_OF: `groups` of each of the `clients` [token, uid or null], in order. Raises Refusal."""
+        return answer(self._groups_of, call)
+
+    def _change(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        if fields.get("op") == "of":
+            return {"groups": sorted(self._storage.groups.of(fields.get("token"), fields.get("uid")))}
+        operation = self._operations.get(str(fields.get("op")))
+        if operation is None:
+            raise refusal(400, f"op is none of {', '.join([*self._operations, 'of'])}")
+        try:
+            return operation(parse_group_request(fields))
+        except NoGroupError:
+            raise refusal(404, "no such group") from None
+
+    def _create(self, request: GroupRequest) -> dict[str, Any]:
+        if not self._storage.groups.create(request.group, request.by or ""):
+            raise refusal(409, "there is a group of this name")
+        return self._join(request)
+
+    def _dismiss(self, request: GroupRequest) -> dict[str, Any]:
+        self._check_owner(request)
+        members = self._storage.groups.members(request.group)
+        if not self._storage.groups.dismiss(request.group):
+            raise refusal(404, "no such group")
+        self._tell(request.group, members, joined=False)
+        return {"members": len(members.tokens) + len(members.uids)}
+
+    def _join(self, request: GroupRequest) -> dict[str, Any]:
+        self._check_members(request)
+        joined = self._storage.groups.join(request.group, request.tokens, request.uids)
+        self._tell(request.group, Members(request.tokens, request.uids), joined=True)
+        return {"joined": joined}
+
+    def _leave(self, request: GroupRequest) -> dict[str, Any]:
+        self._check_members(request)
+        left = self._storage.groups.leave(request.group, request.tokens, request.uids)
+        self._tell(request.group, Members(request.tokens, request.uids), joined=False)
+        return {"left": left}
+
+    def _list(self, request: GroupRequest) -> dict[str, Any]:
+        owner, members = self._storage.groups.owner(request.group), self._storage.groups.members(request.group)
+        if owner is None:
+            raise refusal(404, "no such group")
+        return {"owner": owner, "tokens": sorted(members.tokens), "uids": sorted(members.uids)}
+
+    def _check_owner(self, request: GroupRequest) -> None:
+        owner = self._storage.groups.owner(request.group)
+        if owner is None:
+            raise refusal(404, "no such group")
+        if request.by not in (None, owner):
+            raise refusal(403, "the group belongs to another")
+
+    def _check_members(self, request: GroupRequest) -> None:
+        """Everybody may let themselves in and out, others only the owner."""
+        if request.by is None or all(name == request.by for name in (*request.tokens, *request.uids)):
+            return
+        self._check_owner(request)
+
+    def _tell(self, group: str, members: Members, joined: bool) -> None:
+        for start in range(0, len(members.tokens), _TOLD_AT_ONCE):
+            self._regroup(group, members.tokens[start : start + _TOLD_AT_ONCE], [], joined)
+        for start in range(0, len(members.uids), _TOLD_AT_ONCE):
+            self._regroup(group, [], members.uids[start : start + _TOLD_AT_ONCE], joined)
+
+    def _members(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        group = name_of(fields, "group")
+        members = self._storage.groups.members(group)
+        tokens = self.tokens_of(members)
+        return {"tokens": tokens, "uids": members.uids, "exists": bool(tokens) or self._storage.groups.exists(group)}
+
+    def tokens_of(self, members: Members) -> list[str]:
+        """Of the members and of all devices of those that are users, each once."""
+        devices = [device.token for uid in members.uids for device in self._storage.devices.of(uid)]
+        return list(dict.fromkeys([*members.tokens, *devices]))
+
+    def _groups_of(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        clients = fields.get("clients")
+        if not isinstance(clients, list) or len(clients) > _ASKED_MAX:
+            raise refusal(400, f"clients is not a list of at most {_ASKED_MAX}")
+        try:
+            return {"groups": [self._storage.groups.of(token, uid) for token, uid in clients]}
+        except (TypeError, ValueError):
+            raise refusal(400, "one of the clients is no token and uid") from None
+
+
+def answer(work: Callable[[Mapping[str, Any]], dict[str, Any]], call: ClientCall) -> bytes:
+    """What `work` makes of a call's map. Raises Refusal; 503 while the storage cannot be reached."""
+    try:
+        packed: bytes = msgpack.packb(work(call.fields()))
+    except StorageUnavailable as error:
+        raise refusal(503, f"storage: {error}") from None
+    return packed

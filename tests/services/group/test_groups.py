@@ -1,0 +1,132 @@
+"""The topics of the group service, on a real storage in a file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+
+from services.group.groups import GroupTopics
+from services.library import ClientCall, Refusal
+from services.storage.interfaces import Storage
+from services.storage.opening import open_storage
+from shared.errors import StorageUnavailable
+from shared.settings import load
+
+NOW = 1_795_000_000.0
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    with open_storage(load({"PUSH_DATA_DIR": str(tmp_path)})) as opened:
+        yield opened
+
+
+class Told:
+    """What workers were told."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str, list[str], list[str], bool]] = []
+
+    def __call__(self, group: str, tokens: Any, uids: Any, joined: bool) -> None:
+        self.words.append((group, list(tokens), list(uids), joined))
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def topics(storage: Storage, told: Told) -> GroupTopics:
+    return GroupTopics(storage, told)
+
+
+def ask(answer: Any, **fields: Any) -> Any:
+    """The map that answers, or the status that refuses."""
+    try:
+        return msgpack.unpackb(answer(ClientCall({"signal": 0, "sub_signal": 6}, msgpack.packb(fields))))
+    except Refusal as refused:
+        return msgpack.unpackb(refused.body)["status"]
+
+
+def test_a_group_is_made_filled_listed_and_dismissed(topics: GroupTopics, told: Told):
+    assert ask(topics.groups, op="create", group="g", by="u", uids=["u"]) == {"joined": 1}
+    assert ask(topics.groups, op="create", group="g", by="v") == 409
+    assert ask(topics.groups, op="join", group="g", tokens=["a", "b"]) == {"joined": 2}
+    assert ask(topics.groups, op="join", group="g", tokens=["b", "c"]) == {"joined": 1}
+    assert ask(topics.groups, op="leave", group="g", tokens=["a", "x"]) == {"left": 1}
+    assert ask(topics.groups, op="list", group="g") == {"owner": "u", "tokens": ["b", "c"], "uids": ["u"]}
+    assert ask(topics.groups, op="of", token="b", uid="u") == {"groups": ["g"]}
+    assert ask(topics.groups, op="dismiss", group="g", by="u") == {"members": 3}
+    assert ask(topics.groups, op="list", group="g") == 404
+    assert ask(topics.groups, op="of", token="b") == {"groups": []}
+    assert told.words == [
+        ("g", [], ["u"], True),
+        ("g", ["a", "b"], [], True),
+        ("g", ["b", "c"], [], True),
+        ("g", ["a", "x"], [], False),
+        ("g", told.words[4][1], [], False),
+        ("g", [], ["u"], False),
+    ]
+    assert sorted(told.words[4][1]) == ["b", "c"]
+
+
+def test_whose_group_it_is(topics: GroupTopics):
+    ask(topics.groups, op="create", group="g", by="owner")
+    assert ask(topics.groups, op="join", group="g", by="guest", tokens=["other"]) == 403
+    assert ask(topics.groups, op="join", group="g", by="guest", uids=["guest"]) == {"joined": 1}
+    assert ask(topics.groups, op="dismiss", group="g", by="guest") == 403
+    assert ask(topics.groups, op="leave", group="g", by="guest", uids=["guest"]) == {"left": 1}
+    assert ask(topics.groups, op="join", group="g", by="owner", tokens=["other"]) == {"joined": 1}
+    assert ask(topics.groups, op="leave", group="g", by="guest", tokens=["other"]) == 403
+    assert ask(topics.groups, op="dismiss", group="g") == {"members": 1}
+
+
+@pytest.mark.parametrize("op", ["dismiss", "join", "leave", "list"])
+def test_no_such_group(topics: GroupTopics, op: str):
+    assert ask(topics.groups, op=op, group="none", tokens=["a"]) == (404 if op != "leave" else {"left": 0})
+
+
+def test_no_such_operation(topics: GroupTopics):
+    assert ask(topics.groups, op="rename", group="g") == 400
+    assert ask(topics.groups, group="g") == 400
+
+
+def test_members_are_all_tokens_once(topics: GroupTopics, storage: Storage):
+    storage.devices.add("u", "phone", "v2", NOW)
+    storage.devices.add("u", "browser", "websocket", NOW)
+    ask(topics.groups, op="create", group="g", tokens=["phone", "other"], uids=["u", "away"])
+    members = ask(topics.members, group="g")
+    assert sorted(members["tokens"]) == ["browser", "other", "phone"]
+    assert sorted(members["uids"]) == ["away", "u"]
+    assert members["exists"] is True
+    assert ask(topics.members, group="none") == {"tokens": [], "uids": [], "exists": False}
+
+
+def test_groups_of_many_clients_in_order(topics: GroupTopics):
+    ask(topics.groups, op="create", group="g", tokens=["a"], uids=["u"])
+    ask(topics.groups, op="create", group="h", tokens=["a"])
+    answer = ask(topics.groups_of, clients=[["a", None], ["b", "u"], ["b", None]])
+    assert [sorted(groups) for groups in answer["groups"]] == [["g", "h"], ["g"], []]
+    assert ask(topics.groups_of, clients=["a"]) == 400
+    assert ask(topics.groups_of) == 400
+
+
+def test_workers_are_told_of_many_members_in_parts(topics: GroupTopics, told: Told):
+    tokens = [f"t{number}" for number in range(2500)]
+    assert ask(topics.groups, op="create", group="g", tokens=tokens) == {"joined": 2500}
+    assert [len(words[1]) for words in told.words] == [1000, 1000, 500]
+    assert [token for words in told.words for token in words[1]] == tokens
+
+
+def test_a_storage_that_is_away(told: Told):
+    class Away:
+        def create(self, *_: object) -> bool:
+            raise StorageUnavailable("gone")
+
+    class Storing:
+        groups = Away()
+
+    assert ask(GroupTopics(Storing(), told).groups, op="create", group="g") == 503  # type: ignore[arg-type]
