@@ -118,6 +118,9 @@ def check(path: Path, busy_s: float) -> None:
         found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise StorageError(f"{path} is corrupt, and left as it is: {found}")
+        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        if (version or names) and "mobiles" not in names:
+            raise StorageError(f"{path} is a database of something else, and left as it is")
 
 
 def prepare(database: sqlite3.Connection, durability: str) -> None:
