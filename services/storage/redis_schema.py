@@ -35,10 +35,12 @@ def migrate(client: Any, keys: Keys, migrations: tuple[Callable[[Any, Keys], Non
     while (version := version_of(client, keys)) < len(migrations):
         key, ours = keys.alone("migrating"), secrets.token_hex(8)
         if client.set(key, ours, nx=True, px=STEP_MS):
-            if version_of(client, keys) == version:
-                migrations[version](client, keys)
-                client.set(keys.alone("schema"), version + 1)
-            client.eval(_UNLOCK, 1, key, ours)
+            try:
+                if version_of(client, keys) == version:
+                    migrations[version](client, keys)
+                    client.set(keys.alone("schema"), version + 1)
+            finally:
+                client.eval(_UNLOCK, 1, key, ours)
         elif time.monotonic() > deadline:
             raise StorageUnavailable(f"another process has been migrating {key} for {2 * STEP_MS} ms")
         else:
