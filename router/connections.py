@@ -7,12 +7,12 @@ CONNECTIONS_MAX = 65_536
 
 
 class Connection:
-    """One sender's connection, known by the identity that ZeroMQ gave it."""
+    """One sender's connection, known by the identity that ZeroMQ gave it. `is_service`: at the service endpoint."""
 
-    __slots__ = ("bytes", "closed", "faulty", "hold_until", "identity", "name", "refused", "requests")
+    __slots__ = ("bytes", "closed", "faulty", "hold_until", "identity", "is_service", "name", "refused", "requests")
 
-    def __init__(self, identity: bytes) -> None:
-        self.identity = identity
+    def __init__(self, identity: bytes, is_service: bool = False) -> None:
+        self.identity, self.is_service = identity, is_service
         self.name: bytes | None = None  # said by HELLO1
         self.requests = 0  # unanswered
         self.bytes = 0  # of these
@@ -23,10 +23,10 @@ class Connection:
 
 
 class Connections:
-    """Connections by identity, bounded."""
+    """Connections by identity, bounded. `of_services`: those at the service endpoint."""
 
-    def __init__(self, most: int = CONNECTIONS_MAX) -> None:
-        self._most = most
+    def __init__(self, most: int = CONNECTIONS_MAX, of_services: bool = False) -> None:
+        self._most, self._of_services = most, of_services
         self._known: OrderedDict[bytes, Connection] = OrderedDict()
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class Connections:
         """The connection of that identity, made if it is new."""
         connection = self._known.get(identity)
         if connection is None:
-            connection = self._known[identity] = Connection(identity)
+            connection = self._known[identity] = Connection(identity, self._of_services)
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
         else:

@@ -1,22 +1,25 @@
-"""The router's decisions, pure: messages of senders and workers in, messages for them out. It has no clock.
+"""The router's decisions, pure: messages of senders, workers and services in, messages for them out. It has no clock.
 
 A shell calls, with `now` in monotonic seconds that never go back:
 
     core.from_worker(identity, frames, now)   for every message received on the bus
     core.from_sender(identity, frames, now)   for every message received from senders
+    core.from_service(identity, frames, now)  for every message received from services
     core.tick(now)                            at `core.next_deadline()` at the latest
     core.flush(now)                           once per turn, after the above
 
 and then sends what is in `core.outbox`: to workers in just that order (RING1 is a fence), telling what ZeroMQ did not
-take by `core.unreachable`; if that was called, it flushes and sends once more. It kills what is in `outbox.kills`. The
-same calls give the same messages.
+take by `core.unreachable` and `core.service_unreachable`; if one was called, it flushes and sends once more. It kills
+what is in `outbox.kills`. The same calls give the same messages.
 """
 
 from collections.abc import Callable, Sequence
 
+from router.connections import Connection
 from router.parts import build_parts
 from router.pending import PendingPushes
 from router.requesters import EVERY_SCOPE, Requesters
+from router.service_messages import ServiceMessages
 from router.workers import WorkerMessages
 from shared.errors import BusError, RequestError
 from shared.settings import Settings
@@ -41,14 +44,27 @@ class Core:
         self._membership, self._claims = parts.membership, parts.claims
         self._requesters = Requesters(parts, random_bytes)
         self._workers = WorkerMessages(parts)
+        self._services = ServiceMessages(parts, self._requesters)
 
     def from_sender(
         self, identity: bytes, frames: Sequence[bytes], now: float, scopes: frozenset[str] = EVERY_SCOPE
     ) -> None:
         """A message of a sender, without the identity frame. Anything may be in it."""
-        if self._membership.changed or self._claims.moved:  # what follows is routed by the newest ring and claims
+        self._follow(now)
+        self._requesters.receive(self.parts.connections.get(identity), frames, now, scopes)
+
+    def from_service(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
+        """A message of a service, without the identity frame; anything may be in it.
+
+        `identity` is unlike that of any connection to another socket.
+        """
+        self._follow(now)
+        self._services.receive(identity, frames, now)
+
+    def _follow(self, now: float) -> None:
+        """What is said next is routed by the newest ring and claims."""
+        if self._membership.changed or self._claims.moved:
             self._renew(now)
-        self._requesters.receive(identity, frames, now, scopes)
 
     def from_worker(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
         """A message of a worker, without the identity frame. One that does not decode is counted."""
@@ -68,9 +84,19 @@ class Core:
         if worker is not None:
             self._workers.unreachable(worker, unsent, now)
 
+    def service_unreachable(self, identity: bytes, unsent: Sequence[list[bytes]], now: float) -> None:
+        """ZeroMQ does not take what goes to that service: `unsent`, from the first failure on."""
+        self._services.unreachable(identity, unsent, now)
+
     def fault(self, identity: bytes, frames: Sequence[bytes]) -> None:
         """Handling this message of a sender ended in a bug of ours: it is answered, unless it was taken in before."""
-        connection = self.parts.connections.get(identity)
+        self._say_fault(self.parts.connections.get(identity), frames)
+
+    def service_fault(self, identity: bytes, frames: Sequence[bytes]) -> None:
+        """Likewise, of a service."""
+        self._say_fault(self.parts.service_connections.get(identity), frames)
+
+    def _say_fault(self, connection: Connection, frames: Sequence[bytes]) -> None:
         request_id = frames[1] if len(frames) > 1 else b""
         if not any(
             pending.request_id == request_id and pending.connection is connection
@@ -90,6 +116,8 @@ class Core:
     def tick(self, now: float) -> None:
         """What time alone decides: time-outs, silent workers, the end of settling, old ids."""
         self.parts.answers.expire(now)
+        self.parts.services.expire(now)
+        self.parts.services.look(now)
         self.parts.pushes.forget_expired(now)
         self._workers.look(now)
         self._claims.look(now)
@@ -99,9 +127,9 @@ class Core:
 
     def flush(self, now: float) -> None:
         """Put into the outbox what this turn's messages lead to."""
-        if self._membership.changed or self._claims.moved:
-            self._renew(now)
+        self._follow(now)
         self.parts.pushes.flush(now)
+        self.parts.services.flush()
 
     def _renew(self, now: float) -> None:
         """Follow the newest claims and ring."""
@@ -122,22 +150,25 @@ class Core:
     def next_deadline(self) -> float:
         """When `tick` must be called at the latest, in monotonic seconds."""
         look, deadline = self._membership.next_look(), self.parts.answers.next_deadline()
+        look = min(look, self.parts.services.next_deadline())
         return look if deadline is None else min(look, deadline)
 
     def stop(self, now: float) -> None:
         """Take on nothing more: what no worker has is UNAVAILABLE now; what a worker has may still be answered."""
         parts = self.parts
         parts.pushes.stopping = parts.fan_outs.stopping = parts.calls.stopping = True
+        parts.services.stop()
         for pending in list(parts.answers.unanswered):
             if isinstance(pending, PendingPushes) and parts.pushes.waits_in_router(pending):
                 parts.pushes.expire(pending, now)
 
     @property
     def unanswered(self) -> int:
-        """Requests that are owed an answer."""
-        return len(self.parts.answers.unanswered)
+        """Requests and calls that are owed an answer."""
+        return len(self.parts.answers.unanswered) + len(self.parts.services.unanswered)
 
     def end(self, now: float) -> None:
         """After `stop`: answer everything that is unanswered with what is known."""
+        self.parts.services.end(now)
         for pending in list(self.parts.answers.unanswered):
             pending.desk.expire(pending, now)

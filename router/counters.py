@@ -41,6 +41,18 @@ _NAMES = (
     "bus_strays",  # answers to what nobody waits for any longer
     "internal_errors",  # our own bugs; the log has the traceback
     "endpoint_reopened",  # over router_memory_bytes
+    "service_calls",  # CALL1 given out to services
+    "service_retries",  # those among them that an instance which died may have done
+    "service_answers",  # RETURN1 taken
+    "service_answers_late",  # RETURN1 that nobody waits for any longer: late, twice, or of a service that is not known
+    "service_answers_too_large",  # over body_limit_bytes: answered F3
+    "service_answers_dropped",  # whoever asked was gone
+    "service_calls_unserved",  # no service answers their topic: F0
+    "service_calls_refused",  # over a bound: F4
+    "service_calls_timed_out",  # F1
+    "service_calls_lost",  # their service died: F3
+    "service_errors",  # messages of services that do not decode
+    "services_lost",  # instances that died
     "keys_refused",  # connections with a key that is not permitted
 )
 

@@ -65,6 +65,8 @@ def _endpoints(settings: Settings, index: int) -> Endpoints:
         places.sender_endpoint(settings, index),
         places.bus_endpoint(settings, index),
         places.bus_tcp_endpoint(settings, index),
+        places.service_endpoint(settings, index),
+        places.service_tcp_endpoint(settings, index),
     )
 
 

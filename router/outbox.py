@@ -8,6 +8,8 @@ from router.connections import Connection
 ToWorker = tuple[bytes, list[bytes]]
 #: (sender's identity, frames)
 ToSender = tuple[bytes, list[bytes]]
+#: (service's identity, frames)
+ToService = tuple[bytes, list[bytes]]
 
 
 class Kill(NamedTuple):
@@ -21,11 +23,12 @@ class Kill(NamedTuple):
 class Outbox:
     """Messages, kills and notices gathered in one turn. The shell takes them and leaves the lists empty."""
 
-    __slots__ = ("kills", "notices", "to_senders", "to_workers")
+    __slots__ = ("kills", "notices", "to_senders", "to_services", "to_workers")
 
     def __init__(self) -> None:
         self.to_workers: list[ToWorker] = []
         self.to_senders: list[ToSender] = []
+        self.to_services: list[ToService] = []
         self.kills: list[Kill] = []
         self.notices: list[str] = []
 
@@ -37,6 +40,11 @@ class Outbox:
     def take_to_senders(self) -> list[ToSender]:
         """Everything for senders."""
         taken, self.to_senders = self.to_senders, []
+        return taken
+
+    def take_to_services(self) -> list[ToService]:
+        """Everything for services, and for senders at their endpoint."""
+        taken, self.to_services = self.to_services, []
         return taken
 
     def take_kills(self) -> list[Kill]:
@@ -53,5 +61,5 @@ class Outbox:
         """Give a sender its answer; False if it is known to be gone."""
         if connection.closed:
             return False
-        self.to_senders.append((connection.identity, frames))
+        (self.to_services if connection.is_service else self.to_senders).append((connection.identity, frames))
         return True

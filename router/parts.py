@@ -13,6 +13,8 @@ from router.outbox import Outbox
 from router.overload import Admission
 from router.pushes import Pushes
 from router.repeats import Repeats
+from router.service_asks import ServiceAsks
+from router.services import Services
 from shared.settings import Settings
 
 
@@ -25,6 +27,7 @@ class Parts:
     outbox: Outbox
     counters: Counters
     connections: Connections
+    service_connections: Connections
     membership: Membership
     claims: Claims
     admission: Admission
@@ -33,6 +36,8 @@ class Parts:
     pushes: Pushes
     fan_outs: FanOuts
     calls: Calls
+    services: Services
+    asks: ServiceAsks
 
 
 def build_parts(settings: Settings, started_ms: int, position: int, now: float) -> Parts:
@@ -46,12 +51,14 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
     admission = Admission(settings.pending_requests_max, settings.pending_bytes_max, settings.overload_hold_s)
     repeats = Repeats(settings.repeat_window_s, settings.repeat_window_requests, settings.repeat_bytes_max)
     answers = Answers(outbox, admission, repeats, counters)
+    services = Services(settings, started_ms, outbox, counters, membership)
     return Parts(
         settings=settings,
         started=now,
         outbox=outbox,
         counters=counters,
         connections=Connections(),
+        service_connections=Connections(of_services=True),
         membership=membership,
         claims=claims,
         admission=admission,
@@ -60,4 +67,6 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         pushes=Pushes(answers, membership, claims, outbox, counters, settings.bus_window_batches),
         fan_outs=FanOuts(answers, membership, outbox, counters),
         calls=Calls(answers, membership, claims, outbox, counters),
+        services=services,
+        asks=ServiceAsks(settings, services, membership, outbox, counters),
     )

@@ -60,9 +60,8 @@ class Requesters:
             STAT1: self._stat,
         }
 
-    def receive(self, identity: bytes, frames: Sequence[bytes], now: float, scopes: frozenset[str]) -> None:
+    def receive(self, connection: Connection, frames: Sequence[bytes], now: float, scopes: frozenset[str]) -> None:
         """A message without the identity frame; what is wrong with it is told in a FAIL1."""
-        connection = self._parts.connections.get(identity)
         try:
             self._checked(frames, scopes)(connection, frames, now)
         except RequestError as error:

@@ -11,12 +11,12 @@ from router.counters import Counters
 from router.multipart import Socket
 from router.requesters import EVERY_SCOPE
 from shared.errors import SettingsError
-from shared.keys import WORKER, KeyPair, mode_fault, parse_key_pair, parse_permitted
+from shared.keys import SERVICE, WORKER, KeyPair, mode_fault, parse_key_pair, parse_permitted
 from shared.settings import Settings, is_loopback
 
 #: Where libzmq asks whether a key may connect (ZeroMQ RFC 27).
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
-SENDERS, WORKERS = b"senders", b"workers"  # its domains, one for each endpoint
+SENDERS, WORKERS, SERVICES = b"senders", b"workers", b"services"  # its domains, one for each endpoint
 
 _KEY_FILE, _PERMITTED_FILE = "curve_server_key_file", "curve_permitted_file"
 
@@ -30,6 +30,7 @@ class Guard:
         # Scopes of one endpoint let nobody in at the other.
         self._scopes = {key: scopes & EVERY_SCOPE for key, scopes in permitted.items() if scopes & EVERY_SCOPE}
         self._workers = {key for key, scopes in permitted.items() if WORKER in scopes}
+        self._services = {key for key, scopes in permitted.items() if SERVICE in scopes}
 
     def open(self, context: zmq.Context[Socket]) -> Socket:
         """The socket that libzmq asks; to be read by `answer`. It must exist before an endpoint is bound."""
@@ -39,7 +40,7 @@ class Guard:
         return socket
 
     def secure(self, socket: Socket, domain: bytes) -> None:
-        """Make a socket, not bound yet, take CURVE connections only. `domain`: SENDERS or WORKERS."""
+        """Make a socket, not bound yet, take CURVE connections only. `domain`: SENDERS, WORKERS or SERVICES."""
         socket.zap_domain = domain
         socket.curve_server = True
         socket.curve_publickey = self._pair.public.encode()
@@ -60,7 +61,7 @@ class Guard:
 
     def _permitted(self, domain: bytes) -> Collection[str]:
         """The keys that one endpoint takes; empty if there is no such."""
-        return {SENDERS: self._scopes, WORKERS: self._workers}.get(domain, ())
+        return {SENDERS: self._scopes, WORKERS: self._workers, SERVICES: self._services}.get(domain, ())
 
     def scopes(self, first: zmq.Frame) -> frozenset[str]:
         """What the peer that sent a message (its first frame) may do."""
@@ -73,12 +74,14 @@ class Guard:
 def load_guard(settings: Settings, counters: Counters) -> Guard | None:
     """The guard of the endpoints, or None: no keys are set. Raises SettingsError.
 
-    Without keys, senders and workers may come from this machine only.
+    Without keys, senders, workers and services may come from this machine only.
     """
     if not settings.curve_server_key_file and not settings.curve_permitted_file:
-        _check_loopback("sender_host" if settings.sender_host else "host", settings.senders_listen_on, "senders")
+        _check_loopback(settings, "sender_host", "senders")
         if settings.bus_port:
-            _check_loopback("bus_host" if settings.bus_host else "host", settings.bus_listens_on, "workers")
+            _check_loopback(settings, "bus_host", "workers")
+        if settings.service_port:
+            _check_loopback(settings, "service_host", "services")
         return None
     for key in (_KEY_FILE, _PERMITTED_FILE):
         if not getattr(settings, key):
@@ -91,7 +94,9 @@ def load_guard(settings: Settings, counters: Counters) -> Guard | None:
     )
 
 
-def _check_loopback(setting: str, address: str, who: str) -> None:
+def _check_loopback(settings: Settings, setting: str, who: str) -> None:
+    setting = setting if getattr(settings, setting) else "host"
+    address = getattr(settings, setting)
     if not is_loopback(address):
         files = f"{_KEY_FILE} and {_PERMITTED_FILE}"
         raise SettingsError(setting, f"{address} is not loopback: {who} there need {files}")

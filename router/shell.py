@@ -1,13 +1,15 @@
-"""The router's ZeroMQ loop: one thread, two or three ROUTER sockets, no rules.
+"""The router's ZeroMQ loop: one thread, three to five ROUTER sockets, no rules.
 
 | endpoint | socket | direction | purpose |
 |---|---|---|---|
 | places.sender_endpoint, TCP | ROUTER, bound | senders (DEALER) connect | docs/sender-protocol.md |
 | places.bus_endpoint, ipc | ROUTER, bound | workers of this host (DEALER) connect | shared.bus |
 | places.bus_tcp_endpoint, if set | ROUTER, bound | workers of other hosts (DEALER) connect | shared.bus |
+| places.service_endpoint, ipc | ROUTER, bound | services of this host (DEALER) connect | docs/service-protocol.md |
+| places.service_tcp_endpoint, if set | ROUTER, bound | services elsewhere (DEALER) connect | the same |
 
-A turn receives everything that waits, within bounds, workers first (answers make room), and then sends once: so what
-came together goes on together, and nothing ever waits for more to come.
+A turn receives everything that waits, within bounds, workers and services first (answers make room), and then sends
+once: so what came together goes on together, and nothing ever waits for more to come.
 """
 
 import logging
@@ -26,6 +28,7 @@ from router.multipart import Receiver, Socket
 from router.outbox import Kill
 from router.requesters import EVERY_SCOPE
 from router.security import Guard
+from router.service_endpoints import ServiceEndpoints
 from router.sockets import open_senders
 from shared.errors import SettingsError
 from shared.settings import Settings
@@ -50,11 +53,13 @@ _REOPEN_S = 0.01
 
 
 class Endpoints(NamedTuple):
-    """What one router binds. `bus_tcp` None: no workers of other hosts."""
+    """What one router binds. `bus_tcp` None: no workers of other hosts; `services_tcp` likewise."""
 
     senders: str
     bus: str
     bus_tcp: str | None
+    services: str
+    services_tcp: str | None
 
 
 class Shell:
@@ -70,22 +75,26 @@ class Shell:
         self._resident = ResidentMemory()
         self._zap = guard.open(self._context) if guard is not None else None
         self._senders: Socket | None = None
+        # PUSH1 has the most frames: identity, command, id, options, two per target; with one target too many it is
+        # answered `too_many_targets`.
+        self._frames_max = frames_max = 4 + 2 * (settings.max_targets + 1)
         try:
             self._buses = Buses(self._context, endpoints.bus, endpoints.bus_tcp, settings, guard)
+            self._services = ServiceEndpoints(
+                self._context, endpoints.services, endpoints.services_tcp, settings, guard, frames_max
+            )
             self._senders = open_senders(self._context, endpoints.senders, settings, guard)
         except SettingsError:
             self._context.destroy(linger=0)
             raise
         self._listen_to(self._senders)
-        for bus in self._buses.sockets:
-            self._poller.register(bus, zmq.POLLIN)
+        for socket in self._buses.sockets + self._services.sockets:
+            self._poller.register(socket, zmq.POLLIN)
         if self._zap is not None:
             self._poller.register(self._zap, zmq.POLLIN)
 
     def _listen_to(self, senders: Socket) -> None:
-        # PUSH1 has the most frames: identity, command, id, options, two per target; with one target too many it is
-        # answered `too_many_targets`.
-        self._senders_receiver = Receiver(senders, 4 + 2 * (self._settings.max_targets + 1))
+        self._senders_receiver = Receiver(senders, self._frames_max)
         self._poller.register(senders, zmq.POLLIN)
 
     def run(self, stop_descriptor: int) -> None:
@@ -119,6 +128,9 @@ class Shell:
         for bus in self._buses.sockets:
             if bus in ready:
                 self._receive_from_workers(bus, now)
+        for socket in self._services.sockets:
+            if socket in ready:
+                self._receive_from_services(socket, now)
         if self._senders in ready:
             self._receive_from_senders(now)
         if self._zap in ready:
@@ -145,6 +157,15 @@ class Shell:
                 self._core.from_worker(frames[0], frames[1:], now)
             except Exception:
                 self._log_bug("message of a worker")
+
+    def _receive_from_services(self, socket: Socket, now: float) -> None:
+        for frames, _ in self._messages(self._services.receiver(socket)):
+            identity = self._services.identity(frames[0], socket)
+            try:
+                self._core.from_service(identity, frames[1:], now)
+            except Exception:
+                self._log_bug("message of a service")
+                self._core.service_fault(identity, frames[1:])
 
     def _receive_from_senders(self, now: float) -> None:
         guard = self._guard
@@ -181,13 +202,13 @@ class Shell:
             self._guard.answer(self._zap)
 
     def _send(self, now: float) -> None:
-        """Send what the turn led to. Losing a worker leads to more; each round loses at least one."""
+        """Send what the turn led to. Losing a worker or service leads to more; each round loses at least one."""
         outbox, lost = self._core.outbox, True
         for victim in outbox.take_kills():
             self._kill(victim)
         while lost:
             self._core.flush(now)
-            lost = self._send_to_workers(now)
+            lost = self._send_to_workers(now) | self._send_to_services(now)
         self._send_to_senders()
         for notice in outbox.take_notices():
             log.info("%s", notice)
@@ -206,6 +227,13 @@ class Shell:
         for identity, messages in unsent.items():
             self._buses.gone(identity)
             self._core.unreachable(identity, messages, now)
+        return bool(unsent)
+
+    def _send_to_services(self, now: float) -> bool:
+        """Whether any is unreachable, or does not read."""
+        unsent = self._services.send(self._core.outbox.take_to_services())
+        for identity, messages in unsent.items():
+            self._core.service_unreachable(identity, messages, now)
         return bool(unsent)
 
     def _kill(self, victim: Kill) -> None:

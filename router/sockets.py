@@ -6,7 +6,8 @@ import os
 import zmq
 
 from router.multipart import Socket
-from router.security import SENDERS, WORKERS, Guard
+from router.security import SENDERS, SERVICES, WORKERS, Guard
+from router.service_members import WINDOW_MAX
 from shared.errors import SettingsError
 from shared.settings import Settings, is_loopback
 
@@ -15,6 +16,8 @@ from shared.settings import Settings, is_loopback
 _RECEIVE_QUEUE = 32
 #: Answers that ZeroMQ queues for a sender that does not read them.
 _ANSWER_QUEUE = 2_000
+#: Messages for a service that does not read; beyond its window that is answers to what it asks. Then it is dead.
+_SERVICE_QUEUE = WINDOW_MAX + 16_384
 _BACKLOG = 1_024
 
 #: A worker's answer about one token of a FIND1, at most; the longest frame on the bus has one for each target.
@@ -29,7 +32,10 @@ def open_bus(context: zmq.Context[Socket], endpoint: str) -> Socket:
 
     Its queues have no mark: what is under way to a worker is bounded by its window and by the unanswered requests.
     """
-    socket = _new_bus(context)
+    return _bind_ipc(_new_bus(context), endpoint)
+
+
+def _bind_ipc(socket: Socket, endpoint: str) -> Socket:
     before = os.umask(0o077)
     try:
         socket.bind(endpoint)
@@ -69,12 +75,41 @@ def open_senders(context: zmq.Context[Socket], endpoint: str, settings: Settings
     socket.linger = 0
     socket.router_mandatory = True
     socket.maxmsgsize = settings.max_frame_bytes
-    read_ahead = settings.router_memory_bytes // 4 // settings.max_frame_bytes
-    socket.rcvhwm, socket.sndhwm = min(_RECEIVE_QUEUE, max(1, read_ahead)), _ANSWER_QUEUE
+    socket.rcvhwm, socket.sndhwm = _read_ahead(settings), _ANSWER_QUEUE
     socket.backlog = _BACKLOG
     if guard is not None:
         guard.secure(socket, SENDERS)
     return _bind_tcp(socket, endpoint, "sender_port", "sender_host" if settings.sender_host else "host")
+
+
+def open_services(context: zmq.Context[Socket], endpoint: str, settings: Settings) -> Socket:
+    """The endpoint for services of this host, bound; nobody else may connect. Raises SettingsError (`data_dir`)."""
+    return _bind_ipc(_new_services(context, settings), endpoint)
+
+
+def open_tcp_services(context: zmq.Context[Socket], endpoint: str, settings: Settings, guard: Guard | None) -> Socket:
+    """The endpoint for services elsewhere, bound. Raises SettingsError (`service_port`, `service_host`, `host`).
+
+    On loopback everybody on this machine may connect. Elsewhere the guard decides.
+    """
+    socket = _new_services(context, settings)
+    if guard is not None and not is_loopback(settings.services_listen_on):
+        guard.secure(socket, SERVICES)
+    return _bind_tcp(socket, endpoint, "service_port", "service_host" if settings.service_host else "host")
+
+
+def _new_services(context: zmq.Context[Socket], settings: Settings) -> Socket:
+    socket = context.socket(zmq.ROUTER)
+    socket.linger = 0
+    socket.router_mandatory = True
+    socket.router_handover = True  # a restarted service may come under its old identity
+    socket.maxmsgsize = settings.max_frame_bytes
+    socket.rcvhwm, socket.sndhwm = _read_ahead(settings), _SERVICE_QUEUE
+    return socket
+
+
+def _read_ahead(settings: Settings) -> int:
+    return min(_RECEIVE_QUEUE, max(1, settings.router_memory_bytes // 4 // settings.max_frame_bytes))
 
 
 def _bind_tcp(socket: Socket, endpoint: str, port_setting: str, host_setting: str) -> Socket:

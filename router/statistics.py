@@ -6,6 +6,7 @@ from typing import Any
 
 from router.members import Worker, WorkerState
 from router.parts import Parts
+from router.service_members import Service
 from shared import __version__
 from shared.tokens import SLOTS
 
@@ -15,11 +16,14 @@ def figures(parts: Parts, now: float) -> dict[str, Any]:
 
     `router`: `version`, `uptime_s`, `position` in the list of routers, `role` (decides, follows), `epoch`
         [ms, counter], `settled` (whether there has been a ring), `live`, `leaving`, `restarting` and `lost` (numbers
-        of workers), `claims`, `pushes_parked`, `unanswered_requests`, `unanswered_bytes`, `connections` (senders
-        remembered), `remembered_ids`, `remembered_bytes`, `counters` (router.counters).
+        of workers), `claims`, `pushes_parked`, `unanswered_requests`, `unanswered_bytes`, `unanswered_calls` and
+        `unanswered_call_bytes` (to services), `connections` (senders remembered), `remembered_ids`,
+        `remembered_bytes`, `counters` (router.counters).
     `workers`: by name: `state` (one of those four), `slots` owned, `heartbeat_age_s`, `pid`, `version`,
         `batches_in_flight`, `pushes_waiting` in the router, `claims` in force, `routers` (positions) that it hears,
         `epoch` it knows, `connections` by protocol and `counters`, the last four as it said last.
+    `services`: by name/instance: `topics` [[signal, sub_signal], ...], `window`, `outstanding` calls, `queued` ones
+        that wait for this instance, `leaving`, `heartbeat_age_s`.
     `totals`: `connections`, by protocol and `all`, and `counters`, each summed over the workers.
     """
     membership = parts.membership
@@ -33,6 +37,7 @@ def figures(parts: Parts, now: float) -> dict[str, Any]:
     return {
         "router": _router(parts, now),
         "workers": workers,
+        "services": {service.full_name: _service(service, now) for service in parts.services.services.values()},
         "totals": {
             "connections": {**connections, "all": sum(connections.values())},
             "counters": _sum(worker["counters"] for worker in workers.values()),
@@ -57,6 +62,8 @@ def _router(parts: Parts, now: float) -> dict[str, Any]:
         "unanswered_requests": parts.admission.requests,
         "unanswered_bytes": parts.admission.bytes,
         "connections": len(parts.connections),
+        "unanswered_calls": len(parts.services.unanswered),
+        "unanswered_call_bytes": parts.services.bytes,
         "remembered_ids": len(parts.repeats),
         "remembered_bytes": parts.repeats.bytes,
         "counters": parts.counters,
@@ -77,6 +84,17 @@ def _worker(parts: Parts, worker: Worker, slots: int, waiting: int, now: float) 
         "epoch": worker.figures.get("epoch", [0, 0]),
         "connections": _whole_numbers(worker.figures.get("connections")),
         "counters": _whole_numbers(worker.figures.get("counters")),
+    }
+
+
+def _service(service: Service, now: float) -> dict[str, Any]:
+    return {
+        "topics": [list(topic) for topic in sorted(service.topics)],
+        "window": service.window,
+        "outstanding": len(service.calls),
+        "queued": service.queued,
+        "leaving": service.leaving,
+        "heartbeat_age_s": round(now - service.last_heard, 3),
     }
 
 

@@ -23,6 +23,7 @@ from shared.bus import (
     decode_control,
     number_of,
 )
+from shared.calls import ASK1
 from shared.errors import BusError
 from shared.places import host_of
 
@@ -54,6 +55,10 @@ class WorkerMessages:
         if kind == READY1:
             self._ready(identity, frames, now)
             return
+        if kind == ASK1:  # also of one that is not known yet
+            self._parts.membership.heard(identity, now)
+            self._parts.asks.of_worker(identity, frames, now)
+            return
         handler = self._handlers.get(kind)
         if handler is None:
             raise BusError(f"unknown kind {kind[:16]!r}")
@@ -70,6 +75,7 @@ class WorkerMessages:
         if restarted is not None:
             self._parts.counters["workers_restarting"] += was_reached
             self._forget_work(restarted, now)
+        self._parts.services.tell_topics(identity)
         self._parts.claims.begin(self._parts.membership.workers[identity], now)
 
     def _bye(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:

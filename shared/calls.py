@@ -19,13 +19,15 @@ from shared.signals import Signal
 SERVE1 = b"SERVE1"  # JSON: name, instance, topics, window; at start, and when asked
 RETURN1 = b"RETURN1"  # call u64 · code u8 · body: the answer to a CALL1
 LEAVE1 = b"LEAVE1"  # no more calls; those that it has are still answered
+REGROUP1 = b"REGROUP1"  # JSON {"group", "tokens", "uids", "joined"}: who joined a group or left it; to all workers
 # worker or service -> router
 ASK1 = b"ASK1"  # number u64 · JSON head · body: a call
 # router -> worker or service
 TOLD1 = b"TOLD1"  # number u64 · code u8 · body: its answer
+# router -> worker
 TOPICS1 = b"TOPICS1"  # JSON {"topics": [[signal, sub_signal, idempotent], ...]}: what is answered by this router
 # router -> service
-SERVING1 = b"SERVING1"  # JSON: version, position of the router, heartbeat_ms, timeout_ms; the answer to SERVE1
+SERVING1 = b"SERVING1"  # JSON: version, position of the router, heartbeat_ms, timeout_ms, ...; the answer to SERVE1
 CALL1 = b"CALL1"  # call u64 · JSON head · body: answer this by RETURN1
 WHO1 = b"WHO1"  # say SERVE1 again
 # both ways between service and router

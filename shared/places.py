@@ -39,6 +39,11 @@ def service_endpoint(settings: Settings, router: int = 0) -> str:
     return f"ipc://{service_path(settings, router)}"
 
 
+def service_tcp_endpoint(settings: Settings, router: int = 0) -> str | None:
+    """ZeroMQ endpoint that a router of this host binds for services elsewhere; None: it takes none."""
+    return _tcp(settings.services_listen_on, settings.service_port + router) if settings.service_port else None
+
+
 def router_endpoints(settings: Settings) -> list[str]:
     """Bus endpoints of the routers of all hosts, in the order in which they decide."""
     return split(settings.router_list) or [bus_endpoint(settings, router) for router in range(settings.routers)]

@@ -95,8 +95,8 @@ class Settings:
     # what services keep
     storage: str = _text(
         "sqlite",
-        "sqlite: the file state/push.db in data_dir; or redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS),"
-        " redis-cluster://HOST:PORT,HOST:PORT, rediss-cluster://...",
+        "where services keep things: sqlite (state in data_dir), redis://HOST:PORT/DB, rediss://... (TLS),"
+        " redis-cluster://HOST:PORT,HOST:PORT, rediss-cluster://..., unix://PATH",
     )
     storage_durability: str = _text(
         "written",

@@ -100,6 +100,7 @@ PURE_SERVICES = frozenset(
         "services.sender.windows",
         "services.status.addresses",
         "services.storage.messages",
+        "services.storage.redis_keys",
         "services.subscribe.tokens",
     }
 )
