@@ -19,10 +19,12 @@ from shared.storage_locations import RedisLocation
 
 logger = logging.getLogger(__name__)
 
-#: Longest wait for an answer, and for a connection, in seconds. What takes longer is not asked again.
+#: Longest wait for an answer, and for a connection, in seconds. A single server that takes longer is not asked again.
 ANSWER_S = 2.0
 #: How often a command is sent again after a link has broken, and the shortest and longest wait before, in seconds.
 RETRIES, RETRY_LEAST_S, RETRY_MOST_S = 4, 0.05, 0.5
+#: The same in a cluster, after it was asked which node has the key now; there also what took too long is sent again.
+CLUSTER_RETRIES = 1
 
 #: Errors that pass by themselves, or when somebody makes room.
 _PASSING = (
@@ -155,7 +157,9 @@ def _options(location: RedisLocation, password: str, as_text: bool, answer_s: fl
         "socket_keepalive": True,
         "protocol": 2,
         "retry": Retry(
-            ExponentialWithJitterBackoff(cap=RETRY_MOST_S, base=RETRY_LEAST_S), RETRIES, (errors.ConnectionError,)
+            ExponentialWithJitterBackoff(cap=RETRY_MOST_S, base=RETRY_LEAST_S),
+            CLUSTER_RETRIES if location.is_cluster else RETRIES,
+            (errors.ConnectionError,),
         ),
     }
     if location.tls:

@@ -275,6 +275,19 @@ def test_cluster_that_has_lost_a_node(tmp_path: Path) -> None:
         wait_until(lambda: None not in [is_blocked(storage, uid) for uid in uids], "the cluster is whole again")
 
 
+def test_silent_node_of_a_cluster_holds_nobody_up_for_long(tmp_path: Path) -> None:
+    with RedisClusterServers(tmp_path) as servers, opened(servers, "memory", 0.2) as storage:
+        uids = [f"u{number}" for number in range(30)]
+        os.kill(servers.nodes[1].pid, signal.SIGSTOP)
+        started = time.monotonic()
+        said = [is_blocked(storage, uid) for uid in uids]
+        assert time.monotonic() - started < 60  # 4 s, on a machine that is not busy
+        os.kill(servers.nodes[1].pid, signal.SIGCONT)
+        assert said.count(False) > 10
+        assert None in said
+        wait_until(lambda: None not in [is_blocked(storage, uid) for uid in uids], "all nodes answer")
+
+
 def is_blocked(storage: Storage, uid: str) -> bool | None:
     """None: it cannot be said."""
     try:
