@@ -93,18 +93,33 @@ class RedisServer:
 
 
 class RedisClusterServers:
-    """A cluster of three nodes, without replicas."""
+    """A cluster of three nodes; `options` as of RedisServer."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **options: str | int) -> None:
+        self._directory, self._options = directory, {"cluster_enabled": "yes", **options}
         self._bus_ports = free_ports(3)
         self.nodes: list[RedisServer] = []
         try:
             for port in self._bus_ports:
-                self.nodes.append(RedisServer(directory / str(port), cluster_enabled="yes", cluster_port=port))
+                self.nodes.append(self._server(port))
             self._join()
         except BaseException:
             self.kill()
             raise
+
+    def add_replica(self, number: int) -> RedisServer:
+        """A further node, which has what node `number` has and takes over when that dies. The caller ends it."""
+        bus_port = free_ports(1)[0]
+        replica = self._server(bus_port)
+        client, name = replica.client(), self.nodes[number].client().execute_command("CLUSTER MYID")
+        client.execute_command("CLUSTER MEET", HOST, self.nodes[0].port, self._bus_ports[0])
+        wait_until(lambda: name in str(client.execute_command("CLUSTER NODES")), "the replica knows its node")
+        client.execute_command("CLUSTER REPLICATE", name)
+        wait_until(lambda: client.info("replication").get("master_link_status") == "up", "the replica is in step")
+        return replica
+
+    def _server(self, bus_port: int) -> RedisServer:
+        return RedisServer(self._directory / str(bus_port), cluster_port=bus_port, **self._options)
 
     def _join(self) -> None:
         bounds = [number * SLOTS // len(self.nodes) for number in range(len(self.nodes) + 1)]

@@ -275,6 +275,24 @@ def test_cluster_that_has_lost_a_node(tmp_path: Path) -> None:
         wait_until(lambda: None not in [is_blocked(storage, uid) for uid in uids], "the cluster is whole again")
 
 
+def test_cluster_fails_over(tmp_path: Path) -> None:
+    options = {"cluster_node_timeout": 1000, "repl_diskless_sync_delay": 0}
+    with RedisClusterServers(tmp_path, **options) as servers, servers.add_replica(1) as replica:
+        primaries = [node.client() for node in (*servers.nodes, replica)]
+        wait_until(lambda: all("slave" in str(each.execute_command("CLUSTER NODES")) for each in primaries), "all know")
+        with opened(servers, "memory", 0.5) as storage:
+            uids = [f"u{number}" for number in range(30)]
+            for uid in uids:
+                storage.users.block(uid, True)
+            wait_until(lambda: replica.client().dbsize() == servers.nodes[1].client().dbsize(), "the replica has all")
+            servers.nodes[1].kill()
+            wait_until(lambda: None not in [is_blocked(storage, uid) for uid in uids], "the replica has taken over")
+            assert all(is_blocked(storage, uid) for uid in uids)
+            for uid in uids:
+                storage.users.block(uid, False)
+            assert not any(is_blocked(storage, uid) for uid in uids)
+
+
 def test_silent_node_of_a_cluster_holds_nobody_up_for_long(tmp_path: Path) -> None:
     with RedisClusterServers(tmp_path) as servers, opened(servers, "memory", 0.2) as storage:
         uids = [f"u{number}" for number in range(30)]
