@@ -41,7 +41,7 @@ def push2(request_id: bytes, pairs: Sequence[tuple[bytes, bytes]], **options: ob
 
 
 class DrivenCore:
-    """A core with a clock that stands still until it is moved. A worker that is in `cut` cannot be reached."""
+    """A core with a clock that stands still until it is moved. Workers and services in `cut` cannot be reached."""
 
     def __init__(self, *workers: str, position: int = 0, **settings: Any) -> None:
         settings = {"host_name": "h", "ring_settle_ms": 0, "workers": max(1, len(workers)), **settings}
@@ -50,6 +50,7 @@ class DrivenCore:
         self.cut: set[bytes] = set()
         self.to_workers: list[tuple[str, list[bytes]]] = []
         self.to_senders: list[tuple[bytes, list[bytes]]] = []
+        self.to_services: list[tuple[bytes, list[bytes]]] = []
         self.notices: list[str] = []
         self.unsent: list[list[bytes]] = []
         self.kills: list[Kill] = []
@@ -103,10 +104,21 @@ class DrivenCore:
                     self.to_workers.append((identity.decode(), frames))
             for identity, messages in unsent.items():
                 self.core.unreachable(identity, messages, self.now)
-            lost = bool(unsent)
+            lost = bool(unsent) | self._send_to_services()
         self.to_senders += self.core.outbox.take_to_senders()
         self.kills += self.core.outbox.take_kills()
         self.notices += self.core.outbox.take_notices()
+
+    def _send_to_services(self) -> bool:
+        unsent: dict[bytes, list[list[bytes]]] = {}
+        for identity, frames in self.core.outbox.take_to_services():
+            if identity in self.cut:
+                unsent.setdefault(identity, []).append(frames)
+            else:
+                self.to_services.append((identity, frames))
+        for identity, messages in unsent.items():
+            self.core.service_unreachable(identity, messages, self.now)
+        return bool(unsent)
 
     def answers(self, sender: bytes = b"s1") -> list[list[bytes]]:
         """What that sender was answered since the last call."""
