@@ -2,6 +2,7 @@
 # make lint    ruff and mypy                        make bench   budgets beside measured figures
 # make clean   .venv and everything made by tools   make lock    constraints.txt anew
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
+# make protobufs   shared/protobufs/descriptors.binpb anew
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
 # make chaos-100k   the same with 100,000 clients
 # make simulate   a thousand simulated fleets; others: make simulate SEEDS=1001..5000
@@ -14,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
-.PHONY: run test lint bench chaos chaos-100k simulate conformance loadtest docs clean lock
+.PHONY: run test lint bench chaos chaos-100k simulate conformance loadtest docs protobufs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -47,6 +48,10 @@ loadtest: $(VENV)/installed-load
 
 docs: $(VENV)/installed-test
 	@$(BIN)/python -m tests.docs.settings_tables
+
+protobufs: $(VENV)/installed-test
+	@$(BIN)/python -m grpc_tools.protoc -I shared/protobufs --include_imports \
+		--descriptor_set_out=shared/protobufs/descriptors.binpb shared/protobufs/*.proto
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -64,7 +64,7 @@ class Bindings:
                 return token
 
     def bind(self, connection: Connection, pending: Pending) -> bool:
-        """Answer a SUB: the client is bound, or refused. What was held for it follows."""
+        """Answer a SUB or CONNECT: the client is bound, or refused. What was held for it follows."""
         if not self.may_bind(connection, pending):
             return False
         older = self._clients.table.by_token.get(pending.token)
@@ -72,10 +72,14 @@ class Bindings:
             # whoever says SUB later is the newer one, whatever the clocks of the workers where the two landed say
             self.number(connection, older.binding + 1)
         connection.pending = None
-        connection.fan_out_seen = self._fan_outs.latest
+        was_bound = pending.ack is not None and bool(connection.fan_out_seen)
+        if not was_bound:
+            connection.fan_out_seen = self._fan_outs.latest
         if not self.enter(connection, pending.token):
             return False
-        self._clients.answer(connection, self._rules.bound(connection, pending.message_id, pending.asked))
+        self._clients.answer(connection, self._rules.welcome(connection, pending))
+        if was_bound:
+            self._fan_outs.catch_up(connection)
         self._deliveries.keeping.bound(connection)
         self.release(connection)
         return True
@@ -89,9 +93,10 @@ class Bindings:
         return True
 
     def refuse(self, connection: Connection, status: int, message: str, reason: CloseReason) -> None:
-        """Answer a SUB that cannot be bound, and close."""
-        message_id = connection.pending.message_id if connection.pending else 0
-        self._clients.close(connection, *self._rules.refused(connection, message_id, status, message, reason))
+        """Answer a SUB or CONNECT that cannot be bound, and close."""
+        self._clients.close(
+            connection, *self._rules.turned_away(connection, connection.pending, status, message, reason)
+        )
 
     def enter(self, connection: Connection, token: bytes) -> bool:
         """Bind in the table; False: another has a greater binding, and this one is closed."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import ujson
 
+from gateway.calls import Calls
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection
 from gateway.connections import Protocol as ClientProtocol
@@ -23,6 +24,7 @@ from gateway.router_links import RouterLinks
 from gateway.send_queues import unacknowledged_bytes
 from gateway.tables import PROTOCOL_NAMES
 from shared import __version__, bus
+from shared.calls import TOLD1, TOPICS1
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
@@ -60,8 +62,11 @@ class BusHandlers:
         routers: RouterLinks,
         encoder: Encoder,
         process: Process,
+        calls: Calls,
         kept: KeptPushes,
     ) -> None:
+        self._calls = calls
+        self._kept = kept
         self._clients = clients
         self._ownership = ownership
         self._deliveries = deliveries
@@ -89,6 +94,8 @@ class BusHandlers:
             bus.CLAIMED1: lambda router, frames: claiming.claimed(router, bus.decode_numbered(frames)[0]),
             bus.TAKEN1: self._taken,
             bus.FREED1: lambda router, frames: claiming.freed(_claims(frames)),
+            TOPICS1: self._topics,
+            TOLD1: calls.told,
         }
 
     def receive(self, router: int, frames: list[bytes]) -> None:
@@ -159,9 +166,10 @@ class BusHandlers:
         self._landing.claiming.taken(bus.decode_claims(body), router)
 
     def _asked(self, router: int, frames: list[bytes]) -> None:
-        """WHO1. A router that has started anew knows nothing of what went back to the one before."""
+        """WHO1. A router that has started anew knows nothing of what went back to the one before, or was asked."""
         if not bus.decode_control(frames).get("known"):
             self._deliveries.returned_to(router).clear()
+            self._calls.lost(router)
         self.say_ready(router)
 
     def _spread(self, routers: Iterable[int]) -> None:
@@ -171,6 +179,10 @@ class BusHandlers:
 
     def _alive(self, router: int, frames: list[bytes]) -> None:
         self._routers.alive(router, bus.decode_control(frames).get("router"))
+
+    def _topics(self, router: int, frames: list[bytes]) -> None:
+        self._calls.told_topics(router, frames)
+        self._kept.storing.look()
 
     # --- calls
 

@@ -46,6 +46,7 @@ class Hold:
     MOVE = 1  # it is to go to another worker when nothing is owed to it any more
     ANSWER = 2  # what it says next depends on an answer that it awaits
     CALLS = 4  # it awaits as many as it may
+    BIND = 8  # it is to be bound anew when nothing is owed to it any more
 
 
 class Application(Protocol):

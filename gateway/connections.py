@@ -59,19 +59,42 @@ class Granted:
     LOWER = 64  # text style: lower-case signal names
     HEARD = 128  # a whole packet or message has arrived
     STYLED = 256  # the first JSON message has set LOWER
+    CONNECTED = 512  # has logged in by CONNECT
 
 
 #: Push encoding of a connection with none of these is the plain one.
 SPECIAL = Granted.ACK | Granted.IDS | Granted.DEFLATE | Granted.AES_GCM | Granted.BASE64
 
 
+#: `Login.expires` of one that does not expire.
+NEVER = 1 << 53
+
+
 @dataclass(slots=True)
 class Login:
-    """Who a connection has proved to be (AUTH)."""
+    """Who a connection has proved to be (AUTH, CONNECT)."""
 
     uid: str
     tokens: list[bytes]  # what it may bind
-    expires: int  # Unix seconds
+    expires: int  # Unix seconds; NEVER: it does not
+    key: bytes | None = None  # session key, of CONNECT: 16 bytes
+
+
+def login_to_fields(login: Login) -> list[Any]:
+    """A login for a record, or facts."""
+    return [login.uid, login.tokens, login.expires, *([login.key] if login.key else [])]
+
+
+def login_from_fields(fields: list[Any]) -> Login:
+    """The reverse; what a newer version has behind it is passed over."""
+    uid, tokens, expires = fields[:3]
+    return Login(uid, tokens, expires, _bytes_at(fields, 3))
+
+
+def _bytes_at(fields: list[Any], index: int) -> bytes | None:
+    """An element that an older version does not write."""
+    value = fields[index] if index < len(fields) else None
+    return value if isinstance(value, bytes) else None
 
 
 def address_text(host: str, port: int) -> str:
@@ -80,11 +103,12 @@ def address_text(host: str, port: int) -> str:
 
 
 class Pending(NamedTuple):
-    """A SUB that awaits its binding."""
+    """A SUB, or an accepted CONNECT, that awaits its binding."""
 
     token: bytes
     message_id: int
     asked: bool  # for options, so that the answer lists what is granted
+    ack: bytes | None = None  # body of the CONNECT_ACK; None: a SUB is answered
 
 
 class Connection:
@@ -210,7 +234,7 @@ def encode_record(connection: Connection, tick: int) -> bytes:
         fields["fan_out_seen"], *others = connection.fan_out_seen
         fields["fan_outs_seen"] = others
     if connection.login:
-        fields["login"] = [connection.login.uid, connection.login.tokens, connection.login.expires]
+        fields["login"] = login_to_fields(connection.login)
     if connection.pending:
         fields["pending"] = list(connection.pending)
     if connection.input:
@@ -252,10 +276,10 @@ def _decode_optional(connection: Connection, fields: dict[str, Any], tick: int) 
         seen = (fields["fan_out_seen"], *fields.get("fan_outs_seen", ()))
         connection.fan_out_seen = tuple([_of(int, number) for number in seen])
     if "login" in fields:
-        connection.login = Login(*fields["login"][:3])
+        connection.login = login_from_fields(fields["login"])
     if "pending" in fields:
         token, message_id, asked, *_ = fields["pending"]
-        connection.pending = Pending(_of(bytes, token), message_id, asked)
+        connection.pending = Pending(_of(bytes, token), message_id, asked, _bytes_at(fields["pending"], 3))
     if "input" in fields:
         connection.input = bytearray(_of(bytes, fields["input"]))
     if "output" in fields:

@@ -1,23 +1,31 @@
 """What a worker does with its clients' events: the session rules carried out. Runs in the hub."""
 
+import random
 import time
 from collections.abc import Callable
+from functools import partial
 
-from gateway.client_loop import ClientLoop
+from gateway.actions import Acknowledge, Action, Beat, Bind, Close, Forward, Send
+from gateway.calls import Calls
+from gateway.client_loop import ClientLoop, Hold
 from gateway.connections import Connection, Granted, Protocol, State
 from gateway.encoders import Encoder
+from gateway.forwarding import protocol_name
 from gateway.frames import Opcode, encode_frame, parse_close
 from gateway.handshakes import BAD_REQUEST, HEAD_TOO_LARGE, HttpRequest, answer_request
 from gateway.messages import Message
-from gateway.sessions import Acknowledge, Action, Beat, Bind, Close, Send, SessionRules
+from gateway.sessions import SessionRules
 from gateway.streams import Event
 from shared.errors import RemoteError, TooLargeError
 from shared.packets import Packet
 from shared.reasons import CloseReason
 from shared.settings import Settings
+from shared.signals import Signal
 
 #: How far the wheel's seconds and those of the wall clock may be apart.
 _TICKS_APART = 3
+#: What a client says behind these depends on their answer.
+_FIRST = (Signal.SUB, Signal.CONNECT)
 
 
 class Conversations:
@@ -37,6 +45,9 @@ class Conversations:
         self._settings = settings
         self._origins = origins
         self.bind: Callable[[Connection, Bind], None]
+        self.calls: Calls
+        #: Both `calls` and `stores` of a client are 0 again.
+        self.owed_nothing: Callable[[Connection], None] = lambda connection: None
         self.ended: Callable[[Connection], None] = lambda connection: None
         self.acknowledged: Callable[[Connection, int], None]
         self.healthy: Callable[[], bool]
@@ -82,8 +93,50 @@ class Conversations:
                 connection.beat = action.seconds or connection.beat
             elif isinstance(action, Acknowledge):
                 self.acknowledged(connection, action.message_id)
-            else:
+            elif isinstance(action, Bind):
                 self.bind(connection, action)
+            else:
+                self._forward(connection, action)
+
+    # --- calls
+
+    def _forward(self, connection: Connection, forward: Forward) -> None:
+        """Ask a service. The hub goes on; the answer comes to `_answered`."""
+        fields = {
+            "token": connection.token.decode() if connection.token else None,
+            "uid": connection.uid,
+            "protocol": protocol_name(connection),
+            "address": connection.address,
+            "message_id": forward.message_id,
+        }
+        ask = partial(self.calls.ask, forward.topic, forward.key, fields, forward.body)
+        if forward.kind == Signal.DISCONNECT:
+            ask(lambda code, body: None)
+            return
+        connection.calls += 1
+        self._clients.ledger.mark(connection)
+        if forward.kind in _FIRST:
+            self._clients.hold(connection, Hold.ANSWER)
+        elif connection.calls >= self._settings.calls_max:
+            self._clients.hold(connection, Hold.CALLS)
+        ask(partial(self._answered, connection, forward))
+
+    def _answered(self, connection: Connection, forward: Forward, code: int, body: bytes) -> None:
+        """A service's answer to a client, which may have ended meanwhile, but is with no other worker."""
+        connection.calls -= 1
+        if not self._clients.table.holds(connection) or connection.state == State.CLOSING:
+            return
+        retry_after_ms = random.randint(0, self._settings.retry_after_ms)
+        try:
+            self._carry_out(connection, self._rules.answered(connection, forward, code, body, retry_after_ms))
+        except RemoteError as error:
+            self.fault(connection, error)
+        if not connection.calls and not connection.stores:
+            self.owed_nothing(connection)
+        if self._clients.table.holds(connection) and connection.state != State.CLOSING:
+            self._clients.ledger.note_if_changed(connection)
+            self._clients.wheel.schedule(connection, self._clients.wheel.tick + self.deadline(connection))
+        self._clients.release(connection, Hold.ANSWER if forward.kind in _FIRST else Hold.CALLS)
 
     def fault(self, connection: Connection, error: RemoteError) -> None:
         """Close for an error of the peer, in the words of its protocol."""

@@ -1,6 +1,7 @@
 """From signals to a client's bytes, in the protocol, version and style that it speaks."""
 
 from binascii import b2a_base64
+from collections.abc import Callable
 
 import ujson
 
@@ -8,8 +9,10 @@ from gateway.connections import Connection, Granted, Protocol
 from gateway.frames import Opcode, encode_close, encode_frame
 from gateway.permessage_deflate import compress
 from gateway.text_messages import Style, encode_text, pub_ack_content
-from shared.bodies import deflate
+from shared.bodies import NONCE_BYTES, deflate, encrypt
 from shared.packets import Packet, encode_packet
+from shared.protobufs.registries import Registry
+from shared.protobufs.tables import PUSH
 from shared.reasons import WEBSOCKET_CODES, CloseReason
 from shared.signals import Signal, SubSignal
 
@@ -27,8 +30,16 @@ def style_of(connection: Connection) -> Style:
 class Encoder:
     """Encodes what a worker says. Bodies of `deflate_min_bytes` and more are compressed where granted."""
 
-    def __init__(self, deflate_min_bytes: int) -> None:
+    def __init__(
+        self,
+        deflate_min_bytes: int,
+        registry: Registry | None = None,
+        random_bytes: Callable[[int], bytes] | None = None,
+    ) -> None:
+        """`registry`: of topics whose payloads are JSON for text clients. `random_bytes(size)` makes nonces."""
         self._deflate_min = deflate_min_bytes
+        self._registry = registry
+        self._random_bytes = random_bytes
 
     def encode(
         self, connection: Connection, signal: int, sub_signal: int = 0, message_id: int = 0, body: bytes = b""
@@ -51,6 +62,8 @@ class Encoder:
         granted = connection.granted
         shown_id = push_id if granted & Granted.IDS else None
         if connection.protocol in (Protocol.WS_TEXT, Protocol.WS):
+            if self._registry and self._registry.has(signal, sub_signal, PUSH):
+                payload = self._registry.to_json(signal, sub_signal, PUSH, payload)
             content = b2a_base64(payload, newline=False) if granted & Granted.BASE64 else payload
             text = encode_text(signal, sub_signal, message_id, content, style_of(connection), shown_id)
             return self._frame(connection, Opcode.TEXT, text)
@@ -89,10 +102,20 @@ class Encoder:
         compressed = bool(connection.granted & Granted.DEFLATE) and len(body) >= self._deflate_min
         if compressed:
             body = deflate(body)
+        encrypted = bool(body and connection.granted & Granted.AES_GCM)
+        if encrypted:
+            body = self._encrypted(connection, body)
         binary = connection.protocol == Protocol.WS_BINARY
         version = Protocol.V2 if binary else connection.protocol
-        packet = encode_packet(version, Packet(signal, sub_signal, message_id, body, compressed, False))
+        packet = encode_packet(version, Packet(signal, sub_signal, message_id, body, compressed, encrypted))
         return self._frame(connection, Opcode.BINARY, packet) if binary else packet
+
+    def _encrypted(self, connection: Connection, body: bytes) -> bytes:
+        login = connection.login
+        assert login is not None
+        assert login.key is not None
+        assert self._random_bytes is not None
+        return encrypt(body, login.key, self._random_bytes(NONCE_BYTES))
 
     def _frame(self, connection: Connection, opcode: int, data: bytes) -> bytes:
         if connection.window_bits and len(data) >= self._deflate_min:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 
-from gateway.connections import Connection, Login, Protocol, State
+from gateway.connections import Connection, Protocol, State, login_from_fields, login_to_fields
 from shared.errors import BusError
 
 _KEYS = {
@@ -37,7 +37,7 @@ def encode_facts(connection: Connection) -> bytes:
         if value:
             facts[key] = value
     if connection.login:
-        facts[_LOGIN] = [connection.login.uid, connection.login.tokens, connection.login.expires]
+        facts[_LOGIN] = login_to_fields(connection.login)
     if connection.extra:
         facts[_EXTRA] = connection.extra
     return bytes(msgpack.packb(facts))
@@ -54,7 +54,7 @@ def decode_facts(data: bytes, fd: int) -> Connection:
                 setattr(connection, name, facts.pop(key))
         Protocol(connection.protocol), State(connection.state)  # there are no others
         if _LOGIN in facts:
-            connection.login = Login(*facts.pop(_LOGIN)[:3])
+            connection.login = login_from_fields(facts.pop(_LOGIN))
         extra = {**facts.pop(_EXTRA, {}), **facts}
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
         raise BusError(f"malformed facts: {error!r}") from None

@@ -23,7 +23,7 @@ _RECORDS_PER_TURN = 500
 #: Fan-outs are kept for clients on their way here, this long (ticks) and so many bytes.
 _KEEP_TICKS = 10
 _KEEP_BYTES = 16 << 20
-_OWN_COPY = Granted.ACK | Granted.IDS
+_OWN_COPY = Granted.ACK | Granted.IDS | Granted.AES_GCM
 #: What the bytes of a copy depend on, beside the protocol.
 _ENCODING = SPECIAL | Granted.CAMEL | Granted.LOWER
 

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
+from gateway.actions import Bind
 from gateway.bindings import Bindings, Late
 from gateway.claiming import Claiming
 from gateway.claims import token_of
@@ -19,7 +20,7 @@ from gateway.fan_outs import FanOuts
 from gateway.hand_overs import HandOvers, Taker
 from gateway.moving import RETRY_S, Moving
 from gateway.ownership import Ownership
-from gateway.sessions import Bind, SessionRules
+from gateway.sessions import SessionRules
 from shared.bus import STALE
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
@@ -55,6 +56,7 @@ class Landing:
     ) -> None:
         self._clients = clients
         self._ownership = ownership
+        self._rules = rules
         self._encoder = encoder
         self._deliveries = deliveries
         self._fan_outs = fan_outs
@@ -70,6 +72,7 @@ class Landing:
         self.receive, self.lost = self.hand_overs.receive, self.hand_overs.lost
         self.moving = Moving(clients, ownership, self.hand_overs, self._consider, timeout_s=timeout_s)
         self.moving.settled = self._settled
+        self._binds: dict[Connection, Bind] = {}  # to be bound anew when nothing is owed to them any more
         self._due: set[Connection] = set()  # to be moved when nothing is owed to them any more
         self.moving.owing = lambda: bool(self._due) or deliveries.keeping.owes_others()
         self.hand_overs.greeted = self.moving.greeted
@@ -86,6 +89,8 @@ class Landing:
         self.stopping = False
         self.late: Callable[[Late], None] = lambda outcomes: None
         self.settled: Callable[[], None] = lambda: None
+        #: A client that stays connected is about to lose its token.
+        self.unbound: Callable[[Connection], None] = lambda connection: None
         self._waiting: dict[Connection, int] = {}  # BINDING without an owner to go to -> since (tick)
         self._refusals: defaultdict[Connection, int] = defaultdict(int)
         clients.each_tick(self._tick)
@@ -93,11 +98,29 @@ class Landing:
     # --- binding
 
     def bind(self, connection: Connection, action: Bind) -> None:
-        """A client has said its token, or wants one."""
+        """A client has said its token, or wants one. Who is bound already is bound anew when nothing is owed to it."""
+        if connection.calls or connection.stores:
+            self._binds[connection] = action
+            self._clients.hold(connection, Hold.BIND)
+            return
+        if connection.state == State.BOUND:
+            if action.token == connection.token:
+                pending = Pending(action.token or b"", action.message_id, action.asked, action.ack)
+                self._clients.answer(connection, self._rules.welcome(connection, pending))
+                return
+            self._unbind(connection)
         self._bindings.number(connection, self._unix_ms())
         connection.state = State.BINDING
-        connection.pending = Pending(action.token or b"", action.message_id, action.asked)
+        connection.pending = Pending(action.token or b"", action.message_id, action.asked, action.ack)
         self._place(connection)
+
+    def _unbind(self, connection: Connection) -> None:
+        """Its token is nobody's from now on."""
+        self._fan_outs.catch_up(connection)
+        self.unbound(connection)
+        self._clients.table.release(connection)
+        self.ended(connection)
+        connection.token = None
 
     def _place(self, connection: Connection) -> None:
         pending = connection.pending
@@ -285,12 +308,16 @@ class Landing:
             self._clients.release(connection, Hold.MOVE)
 
     def owed_nothing(self, connection: Connection) -> None:
-        """To be called when a client's `calls` and `stores` are both 0 again: it goes, if that is due."""
-        if connection in self._due:
-            self._due.discard(connection)
-            if self._clients.table.holds(connection):
+        """To be called when a client's `calls` and `stores` are both 0 again: it is bound anew, or goes, if due."""
+        action = self._binds.pop(connection, None)
+        due = connection in self._due
+        self._due.discard(connection)
+        if self._clients.table.holds(connection) and connection.state != State.CLOSING:
+            if action:
+                self.bind(connection, action)
+            elif due:
                 self._consider(connection)
-            self._clients.release(connection, Hold.MOVE)
+        self._clients.release(connection, Hold.MOVE | Hold.BIND)
 
     # --- another ring
 
@@ -343,8 +370,9 @@ class Landing:
 
     def ended(self, connection: Connection) -> None:
         """A client has ended: it is claimed no longer, and nothing waits for it."""
-        self._deliveries.keeping.ended(connection)
         self._due.discard(connection)
+        self._binds.pop(connection, None)
+        self._deliveries.keeping.ended(connection)
         token = token_of(connection)
         coming = self._claims.pending.get(token) is connection
         self.claiming.ended(connection)

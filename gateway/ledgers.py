@@ -327,7 +327,7 @@ def _digest(connection: Connection) -> bytes:
         connection.address,
         connection.token,
         connection.uid,
-        login and (login.uid, login.expires, *login.tokens),
+        login and (login.uid, login.expires, login.key, *login.tokens),
     )
     return (hash(facts) & 0xFFFF_FFFF_FFFF).to_bytes(6, "little")
 

@@ -1,7 +1,8 @@
 """The session rules: what a client's message means in the state its connection is in, and what is to be done.
 
 Pure: a rule looks at the record and the message, may change the record's own session fields, and
-returns actions for the shell (docs/client-protocol.md, section What each signal does).
+returns actions for the shell (docs/client-protocol.md, section What each signal does). What services answer is in
+`gateway.forwarding`.
 """
 
 from __future__ import annotations
@@ -10,58 +11,23 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import ujson
-
-from gateway.connections import Connection, Granted, Login, Protocol, State
+from gateway.actions import Acknowledge, Action, Beat, Bind, Close, Send
+from gateway.connections import Connection, Granted, Login, Pending, Protocol, State
 from gateway.encoders import Encoder
+from gateway.forwarding import SUBSCRIBE, Forwarding
+from gateway.json_bodies import json_object
 from gateway.sub_options import asked, grant, granted_names, options_fault
 from gateway.text_messages import parse_text
 from shared.bodies import decode_body
 from shared.errors import BodyError, CredentialError, ProtocolError
 from shared.packets import Packet, parse_packet
+from shared.protobufs.registries import Registry
 from shared.reasons import CloseReason
-from shared.signals import V0_SIGNALS, PublishError, Signal, SubSignal
+from shared.signals import V0_SIGNALS, Signal
 from shared.tokens import encode_token
 
 if TYPE_CHECKING:  # what a credential needs takes a quarter of a worker's start, and few fleets have any
     from gateway.credentials import Verifier
-
-
-class Send(NamedTuple):
-    """Put bytes on the wire."""
-
-    data: bytes
-
-
-class Close(NamedTuple):
-    """Send last bytes, then end the connection."""
-
-    reason: CloseReason
-    data: bytes = b""
-    detail: str = ""
-
-
-class Bind(NamedTuple):
-    """Bind the connection to a token (None: make one), here or on its owner. Its options are in the record."""
-
-    token: bytes | None
-    message_id: int
-    asked: bool  # for options
-
-
-class Beat(NamedTuple):
-    """Heartbeat deadline in seconds from now on."""
-
-    seconds: int
-
-
-class Acknowledge(NamedTuple):
-    """A client has acknowledged a push."""
-
-    message_id: int
-
-
-Action = Send | Close | Bind | Beat | Acknowledge
 
 
 class SessionLimits(NamedTuple):
@@ -78,18 +44,22 @@ class SessionLimits(NamedTuple):
 class SessionRules:
     """The rules, with their settings. `receive_packet` and `receive_text` return the actions in order."""
 
-    def __init__(self, limits: SessionLimits, encoder: Encoder, verifier: Verifier | None) -> None:
+    def __init__(
+        self, limits: SessionLimits, encoder: Encoder, verifier: Verifier | None, registry: Registry | None = None
+    ) -> None:
         self._limits = limits
         self._encoder = encoder
         self._verifier = verifier
+        self.forwarding = Forwarding(encoder, registry)
+        self.answered = self.forwarding.answered
         self._rules: dict[int, Callable[[Connection, Packet, float], list[Action]]] = {
             Signal.SUB: self._subscribe,
             Signal.AUTH: self._authenticate,
             Signal.PING: self._ping,
-            Signal.CONNECT: self._connect,
+            Signal.CONNECT: lambda connection, packet, unix: self.forwarding.connect(connection, packet),
             Signal.DISCONNECT: self._disconnect,
-            Signal.CONTACT: self._contact,
-            Signal.PUBLISH: self._publish,
+            Signal.CONTACT: lambda connection, packet, unix: self.forwarding.contact(connection, packet),
+            Signal.PUBLISH: lambda connection, packet, unix: self.forwarding.publish(connection, packet),
             Signal.PUB_ACK: self._acknowledge,
         }
 
@@ -130,7 +100,8 @@ class SessionRules:
         if rule is None:
             raise ProtocolError(f"signal {packet.signal} from a client")
         if packet.compressed or packet.encrypted:
-            body = decode_body(packet, None, self._limits.body_bytes)
+            key = connection.login.key if connection.login else None
+            body = decode_body(packet, key, self._limits.body_bytes)
             connection.rate_bytes += len(body)
             packet = packet._replace(body=body, compressed=False, encrypted=False)
         return rule(connection, packet, unix)
@@ -138,7 +109,7 @@ class SessionRules:
     # --- one rule per signal
 
     def _subscribe(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
-        fields, fault = _json_object(packet.body)
+        fields, fault = json_object(packet.body)
         token: bytes | None = None
         if not fault and fields.get("token") is not None:
             token, wrong = encode_token(fields["token"])
@@ -153,8 +124,10 @@ class SessionRules:
         refusal = self._may_bind(connection, token, fields)
         if refusal:
             return self._refuse(connection, packet, *refusal)
-        connection.granted |= grant(connection, fields)
         connection.uid = self._uid(connection, fields)
+        if self.forwarding.serves(SUBSCRIBE):
+            return [self.forwarding.subscribe(connection, packet, token, fields)]
+        connection.granted |= grant(connection, fields)
         return [Bind(token, packet.message_id, asked(fields))]
 
     def _subscribe_again(
@@ -197,6 +170,21 @@ class SessionRules:
             body["granted"] = granted
         return self._encoder.json(connection, Signal.SUB, body, message_id)
 
+    def welcome(self, connection: Connection, pending: Pending) -> bytes:
+        """The answer to SUB or CONNECT once the connection is bound."""
+        if pending.ack is not None:
+            return self.forwarding.accepted(connection, pending.message_id, pending.ack)
+        return self.bound(connection, pending.message_id, pending.asked)
+
+    def turned_away(
+        self, connection: Connection, pending: Pending | None, status: int, message: str, reason: CloseReason
+    ) -> Close:
+        """The answer to SUB or CONNECT that could not be bound, and the close behind it."""
+        message_id = pending.message_id if pending else 0
+        if pending and pending.ack is not None:
+            return self.forwarding.not_bound(connection, message_id, status, message)
+        return self.refused(connection, message_id, status, message, reason)
+
     def refused(self, connection: Connection, message_id: int, status: int, message: str, reason: CloseReason) -> Close:
         """The answer to a SUB that could not be bound, and the close behind it."""
         answer = self._encoder.status(connection, Signal.SUB, status, message, message_id)
@@ -210,7 +198,7 @@ class SessionRules:
     def _authenticate(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
         if connection.state == State.BOUND:
             return [Send(self._encoder.status(connection, Signal.AUTH, 409, "already bound", packet.message_id))]
-        fields, fault = _json_object(packet.body)
+        fields, fault = json_object(packet.body)
         credential = fields.get("credential")
         if fault or not isinstance(credential, str):
             return self._refuse(connection, packet, 400, fault or "credential is not a string")
@@ -225,7 +213,7 @@ class SessionRules:
 
     def _ping(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
         limits = self._limits
-        fields, fault = _json_object(packet.body)
+        fields, fault = json_object(packet.body)
         interval = fields.get("interval")
         if not fault and interval is not None and not _positive(interval):
             fault = "interval is not a positive number"
@@ -238,49 +226,15 @@ class SessionRules:
         answer = self._encoder.json(connection, Signal.PING, {"interval": int(deadline / 1.5)}, packet.message_id)
         return [Send(answer), Beat(math.ceil(deadline) if interval is not None else 0)]
 
-    def _connect(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
-        refused = SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE
-        body = b"{}" if connection.protocol == Protocol.WS_TEXT else b""  # text clients parse any content as JSON
-        answer = self._encoder.encode(connection, Signal.CONNECT_ACK, refused, packet.message_id, body)
-        reason = CloseReason.UNAVAILABLE
-        return [Close(reason, answer + self._encoder.close_frame(connection, reason), "no login service")]
-
     def _disconnect(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
         reason = CloseReason.CLIENT_DISCONNECT
-        return [Close(reason, self._encoder.close_frame(connection, reason))]
-
-    def _contact(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
-        if connection.state != State.BOUND:
-            status, message = 401, "not bound"
-        else:
-            _, fault = _json_object(packet.body)
-            status, message = (400, fault) if fault else (503, "no group service")
-        return [Send(self._encoder.status(connection, Signal.CONTACT, status, message, packet.message_id))]
-
-    def _publish(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
-        bound = connection.state == State.BOUND
-        code = PublishError.NOT_IMPLEMENTED if bound else PublishError.NOT_BOUND
-        body = bytes((code,))
-        answer = self._encoder.encode(connection, Signal.PUB_ACK, packet.sub_signal, packet.message_id, body)
-        return [Send(answer)]
+        told = self.forwarding.disconnect(connection, packet, self._limits.open_subscribe)
+        return [*told, Close(reason, self._encoder.close_frame(connection, reason))]
 
     def _acknowledge(self, connection: Connection, packet: Packet, unix: float) -> list[Action]:
         if connection.state != State.BOUND:
             return [Send(self._encoder.status(connection, Signal.PUB_ACK, 401, "not bound", packet.message_id))]
         return [Acknowledge(packet.message_id)]
-
-
-def _json_object(body: bytes) -> tuple[dict[str, Any], str]:
-    """(object, "") of a body that is empty or a JSON object, or ({}, what is wrong)."""
-    if not body:
-        return {}, ""
-    try:
-        decoded = ujson.loads(body.decode())
-    except UnicodeDecodeError:
-        return {}, "body is not UTF-8"
-    except (ValueError, RecursionError):
-        return {}, "body is not JSON"
-    return (decoded, "") if isinstance(decoded, dict) else ({}, "body is not a JSON object")
 
 
 def _positive(value: Any) -> bool:

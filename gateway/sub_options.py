@@ -1,4 +1,4 @@
-"""Options of SUB: what may be asked for, and what is granted (docs/client-protocol.md, section SUB).
+"""Options of SUB and CONNECT: what may be asked for, and what is granted (docs/client-protocol.md, section SUB).
 
 Pure.
 """
@@ -8,9 +8,17 @@ from typing import Any
 from gateway.connections import Connection, Granted, Protocol
 from shared.tokens import encode_token
 
+_NAMES = (
+    (Granted.DEFLATE, "deflate"),
+    (Granted.AES_GCM, "aes-gcm"),
+    (Granted.ACK, "ack"),
+    (Granted.IDS, "ids"),
+    (Granted.BASE64, "base64"),
+)
+
 
 def options_fault(fields: dict[str, Any]) -> str:
-    """What is wrong with a SUB's options, or ""."""
+    """What is wrong with the options of a SUB or CONNECT, or ""."""
     accept = fields.get("accept")
     if accept is not None and not (isinstance(accept, list) and all(isinstance(name, str) for name in accept)):
         return "accept is not a list of names"
@@ -30,12 +38,12 @@ def _uid_fault(uid: str | None) -> str:
 
 
 def asked(fields: dict[str, Any]) -> bool:
-    """Whether a SUB asks for anything, so that its answer lists what is granted."""
+    """Whether a SUB or CONNECT asks for anything, so that its answer lists what is granted."""
     return any(name in fields for name in ("accept", "ack", "ids", "encoding"))
 
 
 def grant(connection: Connection, fields: dict[str, Any]) -> int:
-    """The bits of `Granted` that a SUB's options earn in this protocol."""
+    """The bits of `Granted` that the options of a SUB or CONNECT earn in this protocol."""
     text = connection.protocol == Protocol.WS_TEXT
     granted = 0
     if fields.get("ack") and connection.protocol != Protocol.V0:
@@ -44,12 +52,19 @@ def grant(connection: Connection, fields: dict[str, Any]) -> int:
         granted |= Granted.IDS
     if "deflate" in (fields.get("accept") or ()) and not text:
         granted |= Granted.DEFLATE
+    if "aes-gcm" in (fields.get("accept") or ()) and has_key(connection):
+        granted |= Granted.AES_GCM
     if fields.get("encoding") == "base64" and text:
         granted |= Granted.BASE64
     return granted
 
 
+def has_key(connection: Connection) -> bool:
+    """Whether bodies of this connection can be encrypted: CONNECT gives a session key."""
+    protocol = connection.protocol
+    return bool(connection.login and connection.login.key) and protocol not in (Protocol.V0, Protocol.WS_TEXT)
+
+
 def granted_names(granted: int) -> list[str]:
     """Names of the granted options, for the answer."""
-    names = ((Granted.DEFLATE, "deflate"), (Granted.ACK, "ack"), (Granted.IDS, "ids"), (Granted.BASE64, "base64"))
-    return [name for bit, name in names if granted & bit]
+    return [name for bit, name in _NAMES if granted & bit]

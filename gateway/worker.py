@@ -20,6 +20,7 @@ from gateway.acceptors import Acceptor
 from gateway.bus_handlers import BusHandlers, Process
 from gateway.bus_keys import load_bus_keys, needs_keys
 from gateway.bus_link import BusLink
+from gateway.calls import Calls
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection, Granted
 from gateway.conversations import Conversations
@@ -48,6 +49,7 @@ from shared.settings import Settings, split
 from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr
 from shared.startup.environment import read_settings
 from shared.startup.pid_files import holder_of
+from shared.startup.protobuf_files import load_registry
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +86,9 @@ class Worker:
         self._ended = gevent.event.Event()
         stream_limits = StreamLimits(settings.body_limit_bytes)
         self._clients = ClientLoop(settings, stream_limits, self._counters, ledger)
-        encoder = Encoder(settings.deflate_min_bytes)
-        rules = SessionRules(session_limits(settings), encoder, verifier(settings))
+        registry = load_registry(settings)
+        encoder = Encoder(settings.deflate_min_bytes, registry, os.urandom)
+        rules = SessionRules(session_limits(settings), encoder, verifier(settings), registry)
         self._ownership = Ownership(self.name)
         held = HeldPushes(settings.held_pushes_max, settings.held_bytes_max)
         self._deliveries = Deliveries(
@@ -116,14 +119,26 @@ class Worker:
             frozenset(name.lower() for name in split(settings.websocket_origins)),
         )
         self._conversations.bind = self._landing.bind
-        self._conversations.acknowledged = self._kept_pushes.acknowledged
-        self._kept_pushes.owed_nothing = self._landing.owed_nothing
         self._conversations.ended = self._landing.ended
         self._conversations.healthy = lambda: self.name in self._ownership.live
         path = hand_over_path(settings, index)
         self._peers = PeerListener(path, self._landing.receive, self._landing.lost)
         self._links = self._make_links()
         routers = RouterLinks(self._links, lambda: self._clients.wheel.tick, settings.worker_heartbeat_ms)
+        calls = Calls(
+            self._clients,
+            routers,
+            worker=self.name,
+            timeout_ms=settings.call_timeout_ms,
+            most=settings.worker_calls_max,
+            first=int.from_bytes(os.urandom(4), "big") << 31,
+        )
+        rules.forwarding.serves = calls.serves
+        self._conversations.calls = calls
+        self._conversations.owed_nothing = self._landing.owed_nothing
+        self._kept_pushes.owed_nothing = self._landing.owed_nothing
+        self._kept_pushes.storing.calls = calls
+        self._conversations.acknowledged = self._kept_pushes.acknowledged
         process = Process(os.urandom(8).hex(), os.getpid(), start_of_this_process(), str(path))
         self._handlers = BusHandlers(
             self._clients,
@@ -134,6 +149,7 @@ class Worker:
             routers,
             encoder,
             process,
+            calls,
             self._kept_pushes,
         )
         for router, link in enumerate(self._links):

@@ -12,6 +12,7 @@ from dataclasses import replace
 import gevent
 
 from gateway.acceptors import Acceptor
+from gateway.actions import Send
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection, Granted
 from gateway.conversations import Conversations
@@ -19,7 +20,6 @@ from gateway.counters import new_counters
 from gateway.encoders import Encoder
 from gateway.frames import Opcode, encode_frame
 from gateway.permessage_deflate import compress
-from gateway.sessions import Send
 from gateway.streams import StreamLimits
 from shared.errors import ProtocolError
 from shared.packets import Packet

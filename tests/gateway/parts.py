@@ -12,6 +12,7 @@ from pathlib import Path
 import gevent
 
 from gateway.bus_handlers import BusHandlers, Process
+from gateway.calls import Calls
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection
 from gateway.conversations import Conversations
@@ -31,6 +32,7 @@ from shared import bus
 from shared.packets import HEADER_BYTES, Packet, encode_packet, parse_packet
 from shared.rings import Epoch, owners_of_slots
 from shared.settings import Settings
+from shared.startup.protobuf_files import load_registry
 from shared.tokens import slot_of
 
 DEADLINE_S = 10
@@ -220,7 +222,8 @@ class Parts(Clients):
         settings = self.settings
         self.name, self.told = name, [Said() for _ in range(routers)]
         self.said = self.told[0]
-        encoder = Encoder(settings.deflate_min_bytes)
+        self.registry = load_registry(settings)
+        encoder = Encoder(settings.deflate_min_bytes, self.registry, os.urandom)
         limits = SessionLimits(
             settings.body_limit_bytes,
             settings.heartbeat_min_s,
@@ -229,7 +232,7 @@ class Parts(Clients):
             settings.auth_required,
             settings.open_subscribe != "no",
         )
-        rules = SessionRules(limits, encoder, verifier)
+        rules = SessionRules(limits, encoder, verifier, self.registry)
         self.ownership = Ownership(name)
         self.held = HeldPushes(settings.held_pushes_max, settings.held_bytes_max)
         self.deliveries = Deliveries(
@@ -254,8 +257,6 @@ class Parts(Clients):
         )
         self.conversations = Conversations(self.loop, rules, encoder, settings, frozenset())
         self.conversations.bind = self.landing.bind
-        self.conversations.acknowledged = self.kept.acknowledged
-        self.kept.owed_nothing = self.landing.owed_nothing
         self.conversations.ended = self.landing.ended
         self.conversations.healthy = lambda: True
         self.directory = directory or tempfile.TemporaryDirectory(prefix="pg", dir="/tmp")
@@ -263,6 +264,20 @@ class Parts(Clients):
         self.listener = PeerListener(Path(self.path), self.landing.receive, self.landing.lost)
         self.routers = RouterLinks(self.told, lambda: self.loop.wheel.tick, settings.worker_heartbeat_ms)
         process = Process("1f" * 8, os.getpid(), 77, self.path)
+        self.calls = Calls(
+            self.loop,
+            self.routers,
+            worker=name,
+            timeout_ms=settings.call_timeout_ms,
+            most=settings.worker_calls_max,
+            first=0,
+        )
+        rules.forwarding.serves = self.calls.serves
+        self.conversations.calls = self.calls
+        self.conversations.owed_nothing = self.landing.owed_nothing
+        self.kept.owed_nothing = self.landing.owed_nothing
+        self.kept.storing.calls = self.calls
+        self.conversations.acknowledged = self.kept.acknowledged
         self.handlers = BusHandlers(
             self.loop,
             self.ownership,
@@ -272,6 +287,7 @@ class Parts(Clients):
             self.routers,
             encoder,
             process,
+            self.calls,
             self.kept,
         )
         self.loop.start(self.conversations)

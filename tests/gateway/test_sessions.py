@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.actions import Acknowledge, Beat, Bind, Close, Send
 from gateway.connections import Connection, Granted, Login, Protocol, State
 from gateway.credentials import Credential, Verifier, load_keys
 from gateway.encoders import Encoder
-from gateway.sessions import Acknowledge, Beat, Bind, Close, Send, SessionLimits, SessionRules
+from gateway.sessions import SessionLimits, SessionRules
 from shared.errors import BodyError, ProtocolError, RemoteError, TooLargeError
 from shared.packets import Packet, encode_packet, parse_packet
 from shared.reasons import CloseReason

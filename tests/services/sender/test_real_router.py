@@ -152,7 +152,7 @@ def test_no_worker_is_unavailable(routed: Routed):
 
 def test_what_is_not_there_yet_is_said(routed: Routed):
     with Sender(routed.fleet.endpoint) as sender, pytest.raises(SenderError) as caught:
-        sender.push("a", "x", ttl=60)
+        sender.push_all("x", ttl=60)
     assert caught.value.code == "not_supported"
 
 
