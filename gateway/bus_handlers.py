@@ -24,7 +24,7 @@ from gateway.router_links import RouterLinks
 from gateway.send_queues import unacknowledged_bytes
 from gateway.tables import PROTOCOL_NAMES
 from shared import __version__, bus
-from shared.calls import TOLD1, TOPICS1
+from shared.calls import REGROUP1, TOLD1, TOPICS1
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
@@ -96,6 +96,7 @@ class BusHandlers:
             bus.FREED1: lambda router, frames: claiming.freed(_claims(frames)),
             TOPICS1: self._topics,
             TOLD1: calls.told,
+            REGROUP1: lambda router, frames: None,  # members are found out when something is pushed to their group
         }
 
     def receive(self, router: int, frames: list[bytes]) -> None:

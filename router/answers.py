@@ -34,7 +34,11 @@ class Answers:
         pending.also.append((connection, request_id))
 
     def done(self, pending: Pending, outcomes: bytes, detail: bytes, now: float) -> None:
-        """Answer a push request with DONE1."""
+        """Answer a push request with DONE1, or tell the greater request of which it is a part."""
+        if pending.told is not None:
+            self._close(pending)
+            pending.told(outcomes, now)
+            return
         if pending.repeat is not None:
             self._repeats.finish(pending.repeat, outcomes, detail, now)
         self.say_done(pending.connection, pending.request_id, outcomes, detail)

@@ -171,4 +171,5 @@ class Core:
         """After `stop`: answer everything that is unanswered with what is known."""
         self.parts.services.end(now)
         for pending in list(self.parts.answers.unanswered):
-            pending.desk.expire(pending, now)
+            if not pending.answered:  # with the request of which it is a part
+                pending.desk.expire(pending, now)

@@ -7,6 +7,7 @@ from router.calls import Calls
 from router.claims import Claims
 from router.connections import Connections
 from router.counters import Counters, new_counters
+from router.expansions import Expansions
 from router.fan_outs import FanOuts
 from router.membership import Membership
 from router.outbox import Outbox
@@ -34,6 +35,7 @@ class Parts:
     repeats: Repeats
     answers: Answers
     pushes: Pushes
+    expansions: Expansions
     fan_outs: FanOuts
     calls: Calls
     services: Services
@@ -52,6 +54,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
     repeats = Repeats(settings.repeat_window_s, settings.repeat_window_requests, settings.repeat_bytes_max)
     answers = Answers(outbox, admission, repeats, counters)
     services = Services(settings, started_ms, outbox, counters, membership)
+    pushes = Pushes(answers, membership, claims, outbox, counters, settings.bus_window_batches)
     return Parts(
         settings=settings,
         started=now,
@@ -64,7 +67,8 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         admission=admission,
         repeats=repeats,
         answers=answers,
-        pushes=Pushes(answers, membership, claims, outbox, counters, settings.bus_window_batches),
+        pushes=pushes,
+        expansions=Expansions(answers, pushes, services, counters),
         fan_outs=FanOuts(answers, membership, outbox, counters),
         calls=Calls(answers, membership, claims, outbox, counters),
         services=services,

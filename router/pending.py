@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from shared.bus import ENTRY, HELD, KEPT, STALE
@@ -31,7 +32,7 @@ class Desk(Protocol):
 class Pending:
     """A request and whom to answer. `also`: retries that wait for the same outcome."""
 
-    __slots__ = ("also", "answered", "connection", "desk", "repeat", "request_id", "size", "tick")
+    __slots__ = ("also", "answered", "connection", "desk", "repeat", "request_id", "size", "tick", "told")
 
     def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int) -> None:
         self.desk = desk
@@ -42,6 +43,8 @@ class Pending:
         self.answered = False
         self.repeat: Repeat | None = None
         self.tick = 0
+        #: Part of a greater request: told its outcomes in place of the sender.
+        self.told: Callable[[bytes, float], None] | None = None
 
 
 class PendingPushes(Pending):

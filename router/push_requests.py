@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from router.connections import Connection
+from router.expansions import PendingMembers
 from router.overload import check_hold
 from router.parts import Parts
 from router.pending import Pending, PendingAll, PendingPushes, SegmentTail
@@ -84,7 +85,7 @@ class PushRequests:
 
     def _pending(
         self, connection: Connection, request_id: bytes, request: PushRequest, flags: int, prefix: bytes
-    ) -> PendingPushes | PendingAll:
+    ) -> PendingPushes | PendingAll | PendingMembers:
         terms = terms_of(request.options, connection.name or b"")
         if terms is not None:
             flags |= OPTIONS
@@ -92,6 +93,8 @@ class PushRequests:
         size, parts = _size(request), self._parts
         if request.options.to == "all":
             return PendingAll(parts.fan_outs, connection, request_id, size, segment, request)
+        if request.options.to != "token":
+            return PendingMembers(parts.expansions, connection, request_id, segment, request, terms)
         pending = PendingPushes(parts.pushes, connection, request_id, size, segment, request.count)
         pending.terms = terms
         return pending
@@ -102,20 +105,18 @@ class PushRequests:
         if isinstance(pending, PendingPushes):
             self._parts.counters["pushes"] += pending.count if only is None else len(only)
             pending.since = now
-            if pending.terms is not None and pending.terms.acked:
-                deadline += ACKED_GRACE_S
-            self._parts.pushes.accept(pending, request, only, deadline, now)
+            self._parts.pushes.accept(pending, request, only, _deadline(pending.terms, deadline), now)
         elif isinstance(pending, PendingAll):
             self._parts.fan_outs.accept(pending, deadline, now)
+        elif isinstance(pending, PendingMembers):
+            self._parts.expansions.accept(pending, _deadline(pending.terms, deadline), now)
 
 
 def check_supported(options: PushOptions) -> None:
     """Raises RequestError: `not_supported` for what this version cannot do, `bad_options` for what has no meaning."""
-    if options.to in ("user", "group"):
-        raise RequestError("not_supported", f"option to: {options.to} is not supported yet")
     if options.collapse is not None and not options.ttl:
         raise RequestError("bad_options", "option collapse is about stored pushes: it needs ttl")
-    if options.to == "token":
+    if options.to != "all":
         return
     if options.ttl:
         raise RequestError("not_supported", f"option ttl is not supported with to: {options.to}")
@@ -129,6 +130,11 @@ def terms_of(options: PushOptions, sender: bytes) -> Terms | None:
     if not options.ttl and not acked:
         return None
     return Terms(options.ttl, acked, options.collapse, options.timeout_ms, sender.decode(errors="replace"))
+
+
+def _deadline(terms: Terms | None, deadline: float) -> float:
+    """Workers answer a push that awaits an acknowledgement at its time-out; they are given a moment more."""
+    return deadline + ACKED_GRACE_S if terms is not None and terms.acked else deadline
 
 
 def _size(request: PushRequest) -> int:

@@ -89,8 +89,8 @@ def decode_push(frames: Sequence[bytes], max_targets: int = MAX_TARGETS) -> Push
     request = _decode_push1(frames) if frames[0] == PUSH1 else _decode_push2(frames)
     if request.count > max_targets:
         raise RequestError("too_many_targets", f"{request.count} targets exceed the limit of {max_targets}")
-    if request.options.to == "all" and request.count != 1:
-        raise RequestError("malformed", f"a push to all takes one target, got {request.count}")
+    if request.options.to != "token" and request.count != 1:
+        raise RequestError("malformed", f"a push to {request.options.to} takes one target, got {request.count}")
     return request
 
 

@@ -1,6 +1,7 @@
-"""The groups: what is changed in the storage, and what workers are told of it. From any thread."""
+"""The groups, as they are changed and asked for. From any thread."""
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgpack
@@ -10,13 +11,8 @@ from services.library import ClientCall, refusal
 from services.storage.interfaces import Devices, Groups, Members
 from shared.errors import NoGroupError, StorageUnavailable
 
-#: Members in one word to the workers, so that none is a frame of megabytes.
-_TOLD_AT_ONCE = 1000
 #: Clients in one GROUPS_OF.
 _ASKED_MAX = 10_000
-
-#: As Service.regroup: group, tokens, uids, whether they joined.
-Regroup = Callable[[str, Sequence[str], Sequence[str], bool], object]
 
 
 class Storage(Protocol):
@@ -31,8 +27,8 @@ class Storage(Protocol):
 class GroupTopics:
     """Answers GROUPS, GROUP_MEMBERS and GROUPS_OF with msgpack maps."""
 
-    def __init__(self, storage: Storage, regroup: Regroup) -> None:
-        self._storage, self._regroup = storage, regroup
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._operations: dict[str, Callable[[GroupRequest], dict[str, Any]]] = {
             "create": self._create,
             "dismiss": self._dismiss,
@@ -46,7 +42,10 @@ class GroupTopics:
         return answer(self._change, call)
 
     def members(self, call: ClientCall) -> bytes:
-        """GROUP_MEMBERS: all `tokens`, those of the uids among the members too; `uids`; `exists`. Raises Refusal."""
+        """GROUP_MEMBERS: all `tokens` in order, those of the uids among the members too; `uids`; `exists`.
+
+        With `most`: at most so many tokens, from behind `after` on; `more`: there are others. Raises Refusal.
+        """
         return answer(self._members, call)
 
     def groups_of(self, call: ClientCall) -> bytes:
@@ -74,19 +73,16 @@ class GroupTopics:
         members = self._storage.groups.members(request.group)
         if not self._storage.groups.dismiss(request.group):
             raise refusal(404, "no such group")
-        self._tell(request.group, members, joined=False)
         return {"members": len(members.tokens) + len(members.uids)}
 
     def _join(self, request: GroupRequest) -> dict[str, Any]:
         self._check_members(request)
         joined = self._storage.groups.join(request.group, request.tokens, request.uids)
-        self._tell(request.group, Members(request.tokens, request.uids), joined=True)
         return {"joined": joined}
 
     def _leave(self, request: GroupRequest) -> dict[str, Any]:
         self._check_members(request)
         left = self._storage.groups.leave(request.group, request.tokens, request.uids)
-        self._tell(request.group, Members(request.tokens, request.uids), joined=False)
         return {"left": left}
 
     def _list(self, request: GroupRequest) -> dict[str, Any]:
@@ -108,17 +104,16 @@ class GroupTopics:
             return
         self._check_owner(request)
 
-    def _tell(self, group: str, members: Members, joined: bool) -> None:
-        for start in range(0, len(members.tokens), _TOLD_AT_ONCE):
-            self._regroup(group, members.tokens[start : start + _TOLD_AT_ONCE], [], joined)
-        for start in range(0, len(members.uids), _TOLD_AT_ONCE):
-            self._regroup(group, [], members.uids[start : start + _TOLD_AT_ONCE], joined)
-
     def _members(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         group = name_of(fields, "group")
         members = self._storage.groups.members(group)
-        tokens = self.tokens_of(members)
-        return {"tokens": tokens, "uids": members.uids, "exists": bool(tokens) or self._storage.groups.exists(group)}
+        exists = any(members) or self._storage.groups.exists(group)
+        tokens, most = sorted(self.tokens_of(members)), fields.get("most")
+        if not isinstance(most, int) or most < 1:
+            return {"tokens": tokens, "uids": members.uids, "exists": exists, "more": False}
+        start = bisect_right(tokens, str(fields.get("after") or ""))
+        page = tokens[start : start + most]
+        return {"tokens": page, "uids": [], "exists": exists, "more": start + most < len(tokens)}
 
     def tokens_of(self, members: Members) -> list[str]:
         """Of the members and of all devices of those that are users, each once."""

@@ -15,7 +15,7 @@ class OptionSet:
     """Options ready to be sent. Compared by identity: pushes of one set may share a request."""
 
     head: bytes  # the JSON object up to the value of `id`
-    to_all: bool
+    to_many: bool  # to all, a user or a group: one push in a request
     timeout_s: float
 
     def with_id(self, key: bytes) -> bytes:
@@ -35,7 +35,7 @@ def encode_options(options: Mapping[str, Any]) -> OptionSet:
     except (TypeError, ValueError, OverflowError) as error:
         raise SenderError("bad_options", f"options are not JSON: {error}") from None
     head = raw[:-1] + (b"," if options else b"") + b'"id":'
-    return OptionSet(head, checked.to == "all", checked.timeout_ms / 1000)
+    return OptionSet(head, checked.to != "token", checked.timeout_ms / 1000)
 
 
 DEFAULT = encode_options({})

@@ -45,7 +45,7 @@ class PushQueue:
             else:
                 size = len(push.target) + len(push.payload)
             line.popleft()
-            if options.to_all:
+            if options.to_many:
                 return [push]
             if ordered and line is waiting:
                 if push.target in behind:
@@ -58,7 +58,7 @@ class PushQueue:
 
     def release(self, push: Push) -> None:
         """The push is answered: the next one for its token may go."""
-        if not self._ordered or push.options.to_all:
+        if not self._ordered or push.options.to_many:
             return
         followers = self._behind.get(push.target)
         if followers:

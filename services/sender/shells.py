@@ -25,7 +25,7 @@ _OPTION_SETS_MAX = 1000
 
 
 class FanOut(NamedTuple):
-    """What became of a push to all: one outcome for it, and how many clients had which."""
+    """What became of a push to all, a user or a group: one outcome for it, and how many clients had which."""
 
     outcome: Outcome
     counts: dict[str, int]
@@ -84,7 +84,18 @@ class Shell:
 
     def push_all(self, payload: str | bytes, **options: Any) -> FanOut:
         """Pushes to every client and waits for what became of it."""
-        push = self._put(b"*", payload, self._options({**options, "to": "all"}), wait=True)
+        return self._push_to("all", "*", payload, options)
+
+    def push_user(self, uid: str, payload: str | bytes, **options: Any) -> FanOut:
+        """Pushes to all devices of a user and waits for what became of it."""
+        return self._push_to("user", uid, payload, options)
+
+    def push_group(self, group: str, payload: str | bytes, **options: Any) -> FanOut:
+        """Pushes to all members of a group and waits for what became of it."""
+        return self._push_to("group", group, payload, options)
+
+    def _push_to(self, to: str, target: str, payload: str | bytes, options: Mapping[str, Any]) -> FanOut:
+        push = self._put(target, payload, self._options({**options, "to": to}), wait=True)
         return FanOut(push.result(), push.detail or {})
 
     # --- questions

@@ -38,7 +38,7 @@ class Pushes:
 
 def contact(storage: Storage, pushes: Any, ttl_s: int = 60, uid: str | None = None, **fields: Any) -> int:
     """The status that alice is told."""
-    topics = GroupTopics(storage, lambda *_: None)
+    topics = GroupTopics(storage)
     call = ClientCall({"signal": 5, "sub_signal": 0, "token": "alice", "uid": uid}, ujson.dumps(fields).encode())
     try:
         assert Contacts(storage, topics, pushes, ttl_s).contact(call) == b""

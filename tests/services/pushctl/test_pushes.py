@@ -69,6 +69,7 @@ def test_to_all(running_fleet: Fleet):
         (["alice"], "expected TOKEN and TEXT, got 1 arguments"),
         (["--all", "a", "b"], "expected TEXT, got 2 arguments"),
         (["--all"], "expected TEXT, got 0 arguments"),
+        (["--all", "--group", "a"], "--all and --group exclude each other"),
         (["a", "b", "--file", "/dev/null"], "expected TOKEN, got 2 arguments"),
         (["a", "b", "--sub-signal", "XX"], "sub_signal is unknown"),
         (["a", "b", "--timeout", "0"], "--timeout"),

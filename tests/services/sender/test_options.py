@@ -16,9 +16,9 @@ def test_with_id_is_what_was_said_and_the_id(options: dict[str, object]):
 
 
 def test_what_the_protocol_needs_to_know():
-    assert (DEFAULT.to_all, DEFAULT.timeout_s) == (False, 5.0)
+    assert (DEFAULT.to_many, DEFAULT.timeout_s) == (False, 5.0)
     everybody = encode_options({"to": "all", "timeout_ms": 1500})
-    assert (everybody.to_all, everybody.timeout_s) == (True, 1.5)
+    assert (everybody.to_many, everybody.timeout_s) == (True, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Pushes to users and groups on a real fleet with all services of which they are made."""
+
+from collections.abc import Iterator
+
+import msgpack
+import pytest
+
+from services.library import Service
+from shared.calls import Internal, internal
+from tests.clients.conversations import Conversation
+from tests.clients.kinds import connect
+from tests.clients.senders import OFFLINE, SENT, STORED, RawSender
+from tests.fleet.fleet_process import Fleet
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    with Fleet(services="subscribe,group,message-cache", worker_heartbeat_ms=100) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def service(fleet: Fleet) -> Iterator[Service]:
+    asking = Service("test", fleet.settings)
+    asking.start()
+    assert asking.wait_ready(20)
+    yield asking
+    asking.stop()
+
+
+def create(service: Service, group: str, tokens: list[str], uids: list[str]) -> None:
+    fields = {"op": "create", "group": group, "tokens": tokens, "uids": uids}
+    code, body = service.ask(internal(Internal.GROUPS), msgpack.packb(fields), key=group)
+    assert code == 0, msgpack.unpackb(body)
+
+
+def push(sender: RawSender, target: str, payload: bytes, **options: object) -> tuple[int, dict[str, int]]:
+    """The one outcome, and the counts that are not 0."""
+    outcomes, detail = sender.done(sender.send_push([(target, payload)], **options))
+    assert len(outcomes) == 1
+    return outcomes[0], {key: value for key, value in detail.items() if value}
+
+
+def come(fleet: Fleet, token: str, kind: str = "v2", **options: object) -> Conversation:
+    client = connect(kind, fleet.address)
+    client.subscribe(token, **options)
+    return client
+
+
+def take(client: Conversation) -> bytes:
+    packet = client.read_push()
+    client.acknowledge(packet.message_id)
+    return packet.body
+
+
+def test_all_devices_of_a_user(fleet: Fleet) -> None:
+    with (
+        RawSender(fleet.endpoint, name="news") as sender,
+        come(fleet, "phone", uid="u") as phone,
+        come(fleet, "browser", "ws_camel", uid="u") as browser,
+        come(fleet, "tablet", "v1", uid="u", ack=True) as tablet,
+        come(fleet, "other", uid="v") as other,
+    ):
+        assert push(sender, "u", b"hello", to="user") == (SENT, {"matched": 3, "sent": 3})
+        assert [client.read_push().body for client in (phone, browser)] == [b"hello"] * 2
+        assert take(tablet) == b"hello"
+        assert other.ping(30) == 30  # it got nothing
+        tablet.wire.close()
+        outcome, counts = push(sender, "u", b"later", to="user", ttl=60, id="1")
+        assert (outcome, counts["matched"]) == (SENT, 3)
+        assert [client.read_push().body for client in (phone, browser)] == [b"later"] * 2
+        with come(fleet, "tablet", "v1", uid="u", ack=True) as again:
+            assert take(again) == b"later"
+        assert push(sender, "u", b"later", to="user", ttl=60, id="1")[0] == SENT  # a repeat
+        assert phone.ping(30) == 30
+    with RawSender(fleet.endpoint) as sender:
+        assert push(sender, "nobody", b"x", to="user") == (OFFLINE, {})
+
+
+def test_a_group_of_tokens_and_users_here_and_away(fleet: Fleet, service: Service) -> None:
+    create(service, "team", ["g-1", "g-2", "g-away"], ["w"])
+    with (
+        RawSender(fleet.endpoint, name="group") as sender,
+        come(fleet, "g-1", ack=True) as one,
+        come(fleet, "g-2", "ws_snake", ack=True) as two,
+        come(fleet, "w-phone", uid="w", ack=True) as three,
+    ):
+        assert push(sender, "team", b"now", to="group") == (SENT, {"matched": 4, "sent": 3, "offline": 1})
+        assert [take(client) for client in (one, two, three)] == [b"now"] * 3
+        outcome, counts = push(sender, "team", b"kept", to="group", ttl=60)
+        assert (outcome, counts) == (STORED, {"matched": 4, "stored": 4})
+        assert [take(client) for client in (one, two, three)] == [b"kept"] * 3
+        with come(fleet, "g-away", ack=True) as four:
+            assert take(four) == b"kept"
+        assert push(sender, "no such group", b"x", to="group") == (OFFLINE, {})
+
+
+def test_a_group_of_10_000(fleet: Fleet, service: Service) -> None:
+    create(service, "crowd", [f"crowd-{number}" for number in range(10_000)], [])
+    with RawSender(fleet.endpoint) as sender, come(fleet, "crowd-77") as client, come(fleet, "crowd-9999") as last:
+        counts = {"matched": 10_000, "sent": 2, "offline": 9_998}
+        assert push(sender, "crowd", b"x", to="group", timeout_ms=20_000) == (SENT, counts)
+        assert [one.read_push().body for one in (client, last)] == [b"x"] * 2

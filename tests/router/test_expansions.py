@@ -1,0 +1,162 @@
+"""Pushes to a user or a group: asked for, pushed, added up."""
+
+from typing import Any
+
+import msgpack
+import pytest
+import ujson
+
+from router.expansions import PAGE
+from shared.calls import RETURN1, Internal, Topic, encode_answer, internal
+from shared.outcomes import Outcome
+from shared.requests import DONE1
+from tests.router.driven_core import Sent
+from tests.router.driven_services import DrivenServices
+
+USERS, GROUPS = Topic(*internal(Internal.MEMBERS)), Topic(*internal(Internal.GROUP_MEMBERS))
+SERVICE = b"members"
+
+
+@pytest.fixture
+def fleet() -> DrivenServices:
+    served = DrivenServices("h/0")
+    served.serve(SERVICE, USERS, GROUPS, idempotent=True)
+    return served
+
+
+def asked(fleet: DrivenServices) -> tuple[int, dict[str, Any]]:
+    """Number and map of the one call that the service has got."""
+    (call,) = fleet.given(SERVICE)
+    return call.number, msgpack.unpackb(call.body)
+
+
+def tell(fleet: DrivenServices, number: int, tokens: list[str], code: int = 0, **more: object) -> None:
+    fleet.tell(SERVICE, *encode_answer(RETURN1, number, code, msgpack.packb({"tokens": tokens, **more})))
+
+
+def one(fleet: DrivenServices) -> Sent:
+    (sent,) = fleet.sent()
+    return sent
+
+
+def done(fleet: DrivenServices) -> tuple[int, dict[str, Any]]:
+    """The one outcome and the counts that are not 0."""
+    command, _, outcomes, detail = fleet.answer()
+    assert (command, len(outcomes)) == (DONE1, 1)
+    return outcomes[0], {key: value for key, value in ujson.loads(detail).items() if value or key == "exists"}
+
+
+@pytest.mark.parametrize(("kind", "field"), [("user", "uid"), ("group", "group")])
+def test_every_member_gets_a_push(fleet: DrivenServices, kind: str, field: str) -> None:
+    fleet.push(b"r1", b"team", to=kind)
+    number, fields = asked(fleet)
+    assert fields == {field: "team", "after": "", "most": PAGE}
+    tell(fleet, number, ["a", "b", "c"])
+    sent = one(fleet)
+    assert [token for token, _, _ in sent.pushes] == [b"a", b"b", b"c"]
+    assert fleet.answers() == []
+    fleet.outcomes(sent, bytes([Outcome.OFFLINE, Outcome.SENT, Outcome.OFFLINE]))
+    assert done(fleet) == (Outcome.SENT, {"matched": 3, "sent": 1, "offline": 2})
+    assert fleet.core.unanswered == 0
+
+
+def test_members_in_pages_have_ids_of_their_own(fleet: DrivenServices) -> None:
+    fleet.push(b"r1", b"team", to="group")
+    number, _ = asked(fleet)
+    tell(fleet, number, ["a", "b"], more=True)
+    first = one(fleet)
+    number, fields = asked(fleet)
+    assert fields["after"] == "b"
+    fleet.outcomes(first, bytes(2))
+    assert fleet.answers() == []  # there are more
+    tell(fleet, number, ["c"], more=False)
+    second = one(fleet)
+    assert first.batch.segments[0].id_prefix != second.batch.segments[0].id_prefix
+    fleet.outcomes(second, bytes([Outcome.STORED]))
+    assert done(fleet) == (Outcome.SENT, {"matched": 3, "sent": 2, "stored": 1})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "best"),
+    [
+        ([Outcome.SENT, Outcome.ACKED], Outcome.ACKED),
+        ([Outcome.STORED, Outcome.SENT], Outcome.SENT),
+        ([Outcome.OFFLINE, Outcome.STORED], Outcome.STORED),
+        ([Outcome.OVERLOADED, Outcome.BUFFERED], Outcome.BUFFERED),
+        ([Outcome.REFUSED, Outcome.UNKNOWN], Outcome.UNKNOWN),
+        ([Outcome.TOO_LARGE, Outcome.OFFLINE], Outcome.TOO_LARGE),
+        ([Outcome.OFFLINE, Outcome.TOO_LARGE], Outcome.OFFLINE),
+    ],
+)
+def test_the_one_outcome(fleet: DrivenServices, outcomes: list[Outcome], best: Outcome) -> None:
+    fleet.push(b"r1", b"team", to="group")
+    tell(fleet, asked(fleet)[0], ["a", "b"])
+    fleet.outcomes(one(fleet), bytes(outcomes))
+    assert done(fleet)[0] == best
+
+
+def test_nobody_is_a_member(fleet: DrivenServices) -> None:
+    fleet.push(b"r1", b"empty", to="group")
+    tell(fleet, asked(fleet)[0], [], exists=True)
+    assert done(fleet) == (Outcome.OFFLINE, {})
+    fleet.push(b"r1", b"none", to="group")
+    tell(fleet, asked(fleet)[0], [], exists=False)
+    assert done(fleet) == (Outcome.OFFLINE, {"exists": False})
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", msgpack.packb([]), msgpack.packb({"tokens": [1]}), msgpack.packb({})])
+def test_an_answer_that_is_none(fleet: DrivenServices, body: bytes) -> None:
+    fleet.push(b"r1", b"team", to="group")
+    fleet.tell(SERVICE, *encode_answer(RETURN1, asked(fleet)[0], 0, body))
+    assert done(fleet) == (Outcome.UNAVAILABLE, {"incomplete": True})
+
+
+def test_no_service_knows_members() -> None:
+    fleet = DrivenServices("h/0")
+    fleet.push(b"r1", b"team", to="group")
+    assert done(fleet) == (Outcome.UNAVAILABLE, {"incomplete": True})
+    fleet.push(b"r1", b"\xff", to="user")
+    assert done(fleet)[0] == Outcome.REFUSED
+
+
+def test_the_time_is_over_while_members_are_asked_for(fleet: DrivenServices) -> None:
+    fleet.push(b"r1", b"team", to="group", timeout_ms=1000)
+    number, _ = asked(fleet)
+    fleet.advance(1.1)
+    assert done(fleet) == (Outcome.UNAVAILABLE, {"incomplete": True})
+    tell(fleet, number, ["a"])
+    assert fleet.sent() == []
+
+
+def test_the_time_is_over_while_a_worker_is_silent(fleet: DrivenServices) -> None:
+    fleet.push(b"r1", b"team", to="group", timeout_ms=1000)
+    tell(fleet, asked(fleet)[0], ["a", "b"], more=True)
+    fleet.advance(1.1)
+    assert done(fleet) == (Outcome.UNKNOWN, {"matched": 2, "unknown": 2, "incomplete": True})
+    assert fleet.core.unanswered == 0
+
+
+def test_the_router_stops(fleet: DrivenServices) -> None:
+    fleet.push(b"r1", b"team", to="group")
+    tell(fleet, asked(fleet)[0], ["a", "b"])
+    fleet.core.stop(fleet.now)
+    fleet.core.end(fleet.now)
+    fleet.turn()
+    assert done(fleet) == (Outcome.UNKNOWN, {"matched": 2, "unknown": 2})
+    assert fleet.core.unanswered == 0
+
+
+def test_a_repeat_has_the_same_ids(fleet: DrivenServices) -> None:
+    fleet.hello(b"news")
+    prefixes = []
+    for outcome in (Outcome.UNAVAILABLE, Outcome.SENT):
+        fleet.push(b"r1", b"team", to="group", id="x")
+        tell(fleet, asked(fleet)[0], ["a"])
+        sent = one(fleet)
+        prefixes.append(sent.batch.segments[0].id_prefix)
+        fleet.outcomes(sent, bytes([outcome]))
+        assert done(fleet)[0] == outcome
+    assert prefixes[0] == prefixes[1]
+    fleet.push(b"r1", b"team", to="group", id="x")
+    assert done(fleet)[0] == Outcome.SENT  # remembered
+    assert fleet.given(SERVICE) == []
