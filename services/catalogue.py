@@ -10,6 +10,7 @@ from shared.settings import Settings, split
 #: Where `serve(settings, index)` is: it serves until SIGTERM and returns the exit status.
 MODULES = {
     "subscribe": "services.subscribe.serving",
+    "login": "services.login.serving",
     "group": "services.group.serving",
     "message-cache": "services.message_cache.serving",
 }

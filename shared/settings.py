@@ -91,6 +91,22 @@ class Settings:
         "", "service endpoints of the routers of all hosts, comma-separated; empty: those of this host"
     )
     subscribe_policy: str = _text("open", "who may subscribe: open, or MODULE:FUNCTION that decides (docs/services.md)")
+    login_client_key: str = _text(
+        "001122334455667778797a7b7c7d7e7f", "16 bytes in hex that clients have built in, for the token of a login"
+    )
+    login_secret_file: str = _text(
+        "", "file of at least 32 bytes in hex that sign logins, the same on every host; empty: made in data_dir/state"
+    )
+    login_signing_key_file: str = _text(
+        "", "JSON {kid, alg: HS256 or EdDSA, key}: logins get a credential for AUTH signed with it"
+    )
+    login_session_s: int = _whole(2_592_000, "how long a login is good; 0: for ever", 0, 10**9)
+    login_channel: str = _text("log", "how codes are sent: log, or an http(s) URL to which they are posted")
+    login_demo_codes: str = _text("", "MOBILE:CODE, comma-separated: numbers with a fixed code")
+    login_code_ttl_s: int = _whole(300, "how long a code is good", 10, 86_400)
+    login_tries_max: int = _whole(5, "codes that may be tried for one number in that time", 1, 10**6)
+    login_codes_per_hour: int = _whole(5, "codes sent to one number in an hour", 1, 10**6)
+    login_address_per_hour: int = _whole(100, "login requests of one address in an hour", 1, 10**9)
     contact_ttl_s: int = _whole(604_800, "how long a CONTACT is kept for a recipient who is away", 0, 10**9)
     # what services keep
     storage: str = _text(

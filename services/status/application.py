@@ -9,6 +9,7 @@ import gevent
 import ujson
 from geventwebsocket.exceptions import WebSocketError
 
+from services.api.logins import LoginRoutes, PostAnswer
 from services.status.figures import Figures
 from shared.errors import SenderError
 
@@ -21,9 +22,13 @@ PERIOD_S = 1.0
 
 
 class Application:
-    """GET /health/live, /health/ready and /stats; WebSocket /live. `not_ready` may block and runs in a thread."""
+    """GET /health/live, /health/ready and /stats; WebSocket /live; what `logins` answers to POST.
 
-    def __init__(self, figures: Figures, not_ready: Callable[[], list[str]]) -> None:
+    `not_ready` may block and runs in a thread.
+    """
+
+    def __init__(self, figures: Figures, not_ready: Callable[[], list[str]], logins: LoginRoutes | None = None) -> None:
+        self._logins = logins
         self._figures = figures
         self._not_ready = not_ready
         self._answers = {"/health/live": self._live, "/health/ready": self._ready, "/stats": self._stats}
@@ -33,13 +38,24 @@ class Application:
             if environ["PATH_INFO"] == "/live" and is_same_origin(environ):
                 self._feed(environ["wsgi.websocket"])
             return []
-        status, body = self._answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        status, body, retry_after_s = self._answer_post(environ) or (*self._answer_get(environ), None)
         content = ujson.dumps(body, escape_forward_slashes=False).encode() + b"\n"
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+        if retry_after_s is not None:
+            headers.append(("Retry-After", str(retry_after_s)))
         start_response(f"{status.value} {status.phrase}", [*headers, ("Cache-Control", "no-store")])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
 
-    def _answer(self, method: str, path: str) -> Answer:
+    def _answer_post(self, environ: Environ) -> PostAnswer | None:
+        """The answer of a route that is for POST; None: it is none."""
+        if self._logins is None or environ["PATH_INFO"] not in self._logins.paths:
+            return None
+        if environ["REQUEST_METHOD"] != "POST":
+            return PostAnswer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only POST"})
+        return self._logins.answer(environ)
+
+    def _answer_get(self, environ: Environ) -> Answer:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         answer = self._answers.get(path)
         if path == "/live":
             return HTTPStatus.UPGRADE_REQUIRED, {"error": "/live is a WebSocket"}

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,8 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
 
+from services.api.logins import LoginRoutes
+from services.library import Service
 from services.sender import CurveKeys
 from services.sender.gevent import Sender
 from services.status.addresses import reachable_endpoints
@@ -45,7 +48,10 @@ def serve(settings: Settings) -> int:
     listener = open_listener(settings)
     sender = open_sender(settings, curve)
     ask = sender.stat if sender else _no_router
-    application = Application(Figures(ask), partial(not_ready, settings, status=False))
+    service = Service("api", settings)
+    service.start()
+    logins = LoginRoutes(partial(_ask, service), settings.trusted_proxies)
+    application = Application(Figures(ask), partial(not_ready, settings, status=False), logins)
     server = Server(
         listener,
         application,
@@ -58,9 +64,15 @@ def serve(settings: Settings) -> int:
         gevent.signal_handler(number, gevent.spawn, server.stop, 1)
     logger.info("listening on %s port %d", settings.host, settings.api_port)
     server.serve_forever()
+    service.stop(0)
     if sender:
         sender.close(0)
     return 0
+
+
+def _ask(service: Service, topic: Sequence[int], body: bytes, key: str) -> tuple[int, bytes]:
+    """Calls a service; its thread waits, the hub does not."""
+    return gevent.get_hub().threadpool.apply(service.ask, (topic, body), {"key": key})  # type: ignore[no-any-return]
 
 
 def open_sender(settings: Settings, curve: CurveKeys | None) -> Sender | None:

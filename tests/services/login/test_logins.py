@@ -1,0 +1,238 @@
+"""Logging in and CONNECT, on a real storage in a file."""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from services.library import ClientCall
+from services.login.channels import ChannelError
+from services.login.connects import Connects
+from services.login.logins import Logins, Rules
+from services.login.settings import Keys, credentials
+from services.login.tokens import seal_password
+from services.storage.interfaces import Storage
+from services.storage.opening import open_storage
+from shared.errors import SettingsError
+from shared.settings import load
+from shared.signals import SubSignal
+from tests.services.login.openssl import openssl_aes
+
+CLIENT_KEY = bytes.fromhex("001122334455667778797a7b7c7d7e7f")
+RULES = Rules(
+    session_s=3600,
+    code_ttl_s=300,
+    tries_max=5,
+    codes_per_hour=3,
+    address_per_hour=100,
+    demo_codes={"139": "1", "13900000001": "556677"},
+)
+ACCEPTED, REJECTED = SubSignal.CONNECTION_ACCEPTED, SubSignal.CONNECTION_REFUSED_IDENTIFIER_REJECTED
+WRONG = SubSignal.CONNECTION_REFUSED_BAD_USER_NAME_OR_PASSWORD
+BLOCKED, NO_SESSION = SubSignal.CONNECTION_REFUSED_NOT_AUTHORIZED, SubSignal.CONNECTION_REFUSED_SESSION_NOT_EXIST
+
+
+class Clock:
+    now = 1_795_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Channel:
+    """Keeps what it is to send."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, str] = {}
+        self.fault = ""
+
+    def send(self, mobile: str, code: str) -> None:
+        if self.fault:
+            raise ChannelError(self.fault)
+        self.sent[mobile] = code
+
+
+class Parts:
+    """A login service without its bus."""
+
+    def __init__(self, storage: Storage, sign: Any = None) -> None:
+        self.clock, self.channel, self.storage = Clock(), Channel(), storage
+        self.forgotten: list[str] = []
+        keys = Keys(CLIENT_KEY, b"s" * 32)
+        self.logins = Logins(storage, keys, RULES, self.channel, sign, self.clock)  # type: ignore[arg-type]
+        self.connects = Connects(storage, keys, self.forgotten.append, self.clock)
+
+    def login(
+        self, mobile: Any = 13900000001, code: Any = 556677, client: Any = "phone", **more: Any
+    ) -> dict[str, Any]:
+        return self.logins.login({"mobile": mobile, "code": code, "clientId": client, **more})
+
+    def connect(self, uid: str, token: str, password: str) -> Any:
+        body = json.dumps({"userName": uid, "password": password, "clientIdentifier": token}).encode()
+        return self.connects.connect(ClientCall({"signal": 6, "sub_signal": 0, "protocol": "v2"}, body))
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    with open_storage(load({"PUSH_DATA_DIR": str(tmp_path)})) as storage:
+        yield Parts(storage)
+
+
+def opened(answer: dict[str, Any]) -> tuple[str, str]:
+    """(usertoken, secret) as a client reads them."""
+    token = openssl_aes(b64decode(answer["result"]["token"]), CLIENT_KEY, decrypt=True)
+    usertoken, secret, dbsecret = token[4:].decode().split("|")
+    assert len(secret) >= 16
+    assert dbsecret
+    assert len(b64decode(usertoken)) % 8 == 0
+    return usertoken, secret
+
+
+def password_of(answer: dict[str, Any]) -> str:
+    """As a client makes it, by openssl."""
+    usertoken, secret = opened(answer)
+    return b64encode(openssl_aes(b"\0\1\2\3" + b64decode(usertoken), secret[:16].encode())).decode()
+
+
+def test_a_login_and_its_connect(parts: Parts):
+    first = parts.login()
+    assert (first["code"], first["message"], first["result"]["register"]) == (0, "success", True)
+    again = parts.login("13900000001", "556677", "tablet")
+    assert again["result"]["register"] is False
+    uid = first["result"]["userId"]
+    assert again["result"]["userId"] == uid
+    for token, answer in (("phone", first), ("tablet", again)):
+        code, body = parts.connect(uid, token, password_of(answer))
+        assert code == ACCEPTED
+        said = json.loads(body)
+        assert (said["uid"], said["token"], said["expires"]) == (uid, token, parts.clock.now + 3600)
+        assert b64decode(said["session_key"]) == opened(answer)[1][:16].encode()
+    assert {device.token for device in parts.storage.devices.of(uid)} == {"phone", "tablet"}
+
+
+def test_a_code_is_sent_and_good_once(parts: Parts):
+    assert parts.logins.send_code({"mobile": 13800000000})["code"] == 0
+    code = parts.channel.sent["13800000000"]
+    assert len(code) == 6
+    assert parts.login("13800000000", "0" + code)["code"] == 1
+    assert parts.login("13800000000", code)["code"] == 0
+    assert parts.login("13800000000", code) == {"code": 1, "message": "wrong code"}
+
+
+def test_a_code_is_good_for_a_while(parts: Parts):
+    parts.logins.send_code({"mobile": "13800000000"})
+    parts.clock.now += 301
+    assert parts.login("13800000000", parts.channel.sent["13800000000"])["message"] == "wrong code"
+
+
+def test_tries_are_limited(parts: Parts):
+    for _ in range(5):
+        assert parts.login(code=1234)["message"] == "wrong code"
+    refused = parts.login()
+    assert (refused["code"], refused["retry_after_s"]) == (1, 300)
+    parts.clock.now += 301
+    assert parts.login()["code"] == 0
+
+
+def test_codes_of_a_number_and_requests_of_an_address_are_limited(parts: Parts):
+    for _ in range(3):
+        assert parts.logins.send_code({"mobile": "13800000000"})["code"] == 0
+    assert parts.logins.send_code({"mobile": "13800000000"})["retry_after_s"] == 3600
+    answers = [parts.logins.send_code({"mobile": str(10_000 + number), "address": "a"}) for number in range(101)]
+    assert [answer["code"] for answer in answers] == [0] * 100 + [1]
+
+
+def test_demo_numbers_get_nothing(parts: Parts):
+    assert parts.logins.send_code({"mobile": 13900000001})["code"] == 0
+    assert parts.channel.sent == {}
+
+
+def test_a_channel_that_fails(parts: Parts):
+    parts.channel.fault = "timed out"
+    answer = parts.logins.send_code({"mobile": "13800000000"})
+    assert answer == {"code": 1, "message": "the code could not be sent: timed out"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mobile": None},
+        {"mobile": "1 3"},
+        {"mobile": True},
+        {"code": "x"},
+        {"code": 1.5},
+        {"client": ""},
+        {"client": 7},
+        {"client": "\n"},
+    ],
+)
+def test_bad_requests(parts: Parts, fields: dict[str, Any]):
+    answer = parts.login(**fields)
+    assert answer["code"] == 1
+    assert "result" not in answer
+
+
+def test_refused_connects(parts: Parts):
+    answer = parts.login()
+    uid, password = answer["result"]["userId"], password_of(answer)
+    usertoken, secret = opened(answer)
+    assert parts.connect(uid, "other", password)[0] == NO_SESSION
+    assert parts.connect("other", "phone", password)[0] == NO_SESSION
+    assert parts.connect(uid, "phone", "wrong")[0] == WRONG
+    forged = b64encode(b"f" * 48).decode()
+    assert parts.connect(uid, "phone", seal_password(forged, 0, secret[:16].encode()))[0] == WRONG
+    assert parts.connect(uid, "phone", seal_password(usertoken, 0, b"k" * 16))[0] == WRONG
+    parts.storage.users.block(uid, True)
+    assert parts.connect(uid, "phone", password)[0] == BLOCKED
+    assert parts.login() == {"code": 1, "message": "this user is blocked"}
+    parts.storage.users.block(uid, False)
+    assert parts.connect(uid, "phone", password)[0] == ACCEPTED
+    parts.clock.now += 3601
+    assert parts.connect(uid, "phone", password)[0] == NO_SESSION
+
+
+def test_a_newer_login_replaces_the_session_of_that_client(parts: Parts):
+    old, new = parts.login(), parts.login()
+    uid = old["result"]["userId"]
+    assert parts.connect(uid, "phone", password_of(old))[0] == WRONG
+    assert parts.connect(uid, "phone", password_of(new))[0] == ACCEPTED
+
+
+def test_a_token_is_one_users_until_that_session_has_ended(parts: Parts):
+    first = parts.login()
+    parts.logins.send_code({"mobile": "13800000000"})
+    parts.clock.now += 1
+    second = parts.login("13800000000", parts.channel.sent["13800000000"])
+    one, two = first["result"]["userId"], second["result"]["userId"]
+    assert parts.connect(two, "phone", password_of(second))[0] == REJECTED
+    assert parts.connect(one, "phone", password_of(first))[0] == ACCEPTED
+    parts.connects.disconnect(ClientCall({"uid": one, "token": "phone"}, b""))
+    assert parts.forgotten == ["phone"]
+    assert parts.connect(one, "phone", password_of(first))[0] == NO_SESSION
+    assert parts.connect(two, "phone", password_of(second))[0] == ACCEPTED
+
+
+def test_logins_get_credentials(parts: Parts, tmp_path: Path):
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps({"kid": "k", "alg": "HS256", "key": "x" * 32}))
+    sign = credentials(load({"PUSH_LOGIN_SIGNING_KEY_FILE": str(file)}))
+    credential = Parts(parts.storage, sign).login()["result"]["credential"]
+    claims = jwt.decode(
+        credential, "x" * 32, algorithms=["HS256"], audience="push-gateway", options={"verify_exp": False}
+    )
+    assert (claims["token"], claims["exp"]) == ("phone", int(parts.clock.now + 3600))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"kid": "k", "alg": "none", "key": ""}', '{"kid": "k", "alg": "EdDSA", "key": "x"}']
+)
+def test_a_bad_signing_key(tmp_path: Path, text: str):
+    file = tmp_path / "key.json"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        credentials(load({"PUSH_LOGIN_SIGNING_KEY_FILE": str(file)}))
+    assert "login_signing_key_file" in str(caught.value)
