@@ -174,7 +174,9 @@ class Fleet:
 
     def kill_worker(self, index: int) -> int:
         """SIGKILL to the worker alone (its guardian starts it again); the pid that died."""
+        wait_until(lambda: self.worker_pid(index), f"worker {index} lives")  # 0 would be all of this process group
         pid = self.worker_pid(index)
+        assert pid
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: self.worker_pid(index) != pid, f"worker {index} dead")
         return pid
