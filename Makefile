@@ -4,7 +4,7 @@
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
 # make protobufs   shared/protobufs/descriptors.binpb anew
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
-# make chaos-100k   the same with 100,000 clients
+# make chaos-100k   the same with 100,000 clients; make chaos-stored: nothing stored is lost
 # make simulate   a thousand simulated fleets; others: make simulate SEEDS=1001..5000
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -15,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
-.PHONY: run test lint bench chaos chaos-100k simulate conformance loadtest docs protobufs clean lock
+.PHONY: run test lint bench chaos chaos-100k chaos-stored simulate conformance loadtest docs protobufs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -36,6 +36,10 @@ chaos: $(VENV)/installed-test
 
 chaos-100k: $(VENV)/installed-test
 	@$(BIN)/python -m chaos hundred-thousand $(ARGUMENTS)
+
+chaos-stored: $(VENV)/installed-test
+	@$(BIN)/python -m chaos.stored --storage sqlite $(ARGUMENTS)
+	@$(BIN)/python -m chaos.stored --storage redis $(ARGUMENTS)
 
 simulate: $(VENV)/installed-test
 	@$(BIN)/python -m simulator --seeds $(or $(SEEDS),1..1000) --jobs 2 $(ARGUMENTS)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from services.pushctl import options
+from services.pushctl.calls import tokens_of
 from services.pushctl.faults import FAILED
 from shared.tokens import slot_of, token_fault
 
@@ -17,12 +18,18 @@ _tokens = click.argument("tokens", nargs=-1, required=True, metavar="TOKEN...")
 
 @click.command()
 @_tokens
+@click.option("--user", "of", flag_value="user", help="TOKEN is the uid of a user: find all devices.")
+@click.option("--group", "of", flag_value="group", help="TOKEN is the name of a group: find all members.")
 @options.timeout(10, "How long to look for a router and to wait for its answer.")
 @options.sender_options
 @options.as_json
 @click.pass_context
-def find(ctx: click.Context, tokens: tuple[str, ...], timeout: float, way: options.Way, as_json: bool) -> None:
+def find(
+    ctx: click.Context, tokens: tuple[str, ...], of: str | None, timeout: float, way: options.Way, as_json: bool
+) -> None:
     """Say for each TOKEN whether its client is online, and where. Exit code 1 if one is not, or unknown."""
+    if of:
+        tokens = tuple(token for name in tokens for token in tokens_of(of, name, timeout))
     with options.open_sender(way, timeout) as sender:
         answers = sender.find(tokens)
     if as_json:

@@ -16,9 +16,12 @@ def test_help_lists_every_command():
         assert name in done.output
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
+_GROUP = [f"group {name}" for name in ("create", "join", "leave", "dismiss", "list")]
+
+
+@pytest.mark.parametrize("name", [*(name for name in COMMANDS if name != "group"), *_GROUP])
 def test_every_command_has_help_and_json(name: str):
-    done = CliRunner().invoke(main, [name, "--help"])
+    done = CliRunner().invoke(main, [*name.split(), "--help"])
     assert done.exit_code == 0
     assert "--json" in done.output
 

@@ -1,0 +1,48 @@
+"""`pushctl group`, and what goes to groups and users, on a real fleet."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clients.kinds import connect
+from tests.fleet.fleet_process import Fleet
+from tests.services.pushctl.runs import run
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    with Fleet(services="subscribe,group,message-cache") as started:
+        yield started
+
+
+def test_a_group_from_its_making_to_its_end(fleet: Fleet):
+    environ = fleet.environ
+    assert run(environ, "group", "create", "team", "alice", "bob", "--uid", "carol") == (0, "joined=3\n", "")
+    again = run(environ, "group", "create", "team")
+    assert (again.status, again.stderr) == (1, "pushctl: there is a group of this name\n")
+    assert run(environ, "group", "join", "team", "dave", "bob", "--json").json == {"joined": 1}
+    assert run(environ, "group", "leave", "team", "bob") == (0, "left=1\n", "")
+    listed = run(environ, "group", "list", "team")
+    assert listed.stdout == "token\talice\ntoken\tdave\nuid\tcarol\n"
+    with connect("v2", fleet.address) as alice, connect("v1", fleet.address) as carol:
+        alice.subscribe("alice")
+        carol.subscribe("carols phone", uid="carol")
+        found = run(environ, "find", "--group", "team", "--json").json
+        assert {each["token"]: each["online"] for each in found} == {"alice": True, "carols phone": True, "dave": False}
+        assert [each["token"] for each in run(environ, "find", "--user", "carol", "--json").json] == ["carols phone"]
+        pushed = run(environ, "push", "--group", "team", "hello", "--ttl", "60")
+        assert pushed.status == 0
+        assert "matched=3" in pushed.stdout
+        assert alice.read_push().body == carol.read_push().body == b"hello"
+        assert run(environ, "push", "--user", "carol", "you").stdout.split() == ["SENT", "matched=1", "sent=1"]
+        assert carol.read_push().body == b"you"
+    assert run(environ, "group", "dismiss", "team") == (0, "members=3\n", "")
+    assert run(environ, "group", "list", "team").status == 1
+    assert run(environ, "find", "--group", "team").status == 1
+
+
+def test_no_service(fleet: Fleet):
+    with Fleet() as without:
+        refused = run(without.environ, "group", "list", "x", "--timeout", "0.5")
+    assert refused.status == 3
+    assert "group service" in refused.stderr
