@@ -48,9 +48,8 @@ def serve(settings: Settings) -> int:
     listener = open_listener(settings)
     sender = open_sender(settings, curve)
     ask = sender.stat if sender else _no_router
-    service = Service("api", settings)
-    service.start()
-    logins = LoginRoutes(partial(_ask, service), settings.trusted_proxies)
+    service = _start_service(settings)
+    logins = LoginRoutes(partial(_ask, service), settings.trusted_proxies) if service else None
     application = Application(Figures(ask), partial(not_ready, settings, status=False), logins)
     server = Server(
         listener,
@@ -64,10 +63,20 @@ def serve(settings: Settings) -> int:
         gevent.signal_handler(number, gevent.spawn, server.stop, 1)
     logger.info("listening on %s port %d", settings.host, settings.api_port)
     server.serve_forever()
-    service.stop(0)
+    if service:
+        service.stop(0)
     if sender:
         sender.close(0)
     return 0
+
+
+def _start_service(settings: Settings) -> Service | None:
+    """By which other services are asked; None where no router is known that takes services."""
+    if not settings.routers and not settings.service_router_list:
+        return None
+    service = Service("api", settings)
+    service.start()
+    return service
 
 
 def _ask(service: Service, topic: Sequence[int], body: bytes, key: str) -> tuple[int, bytes]:
