@@ -111,7 +111,9 @@ def test_restart_disconnects_nobody(foreground: Foreground) -> None:
 @pytest.mark.parametrize("foreground", [{"workers": 2, "services": "subscribe"}], indirect=True)
 def test_restart_of_services(foreground: Foreground) -> None:
     def known() -> set[str]:
-        return set(json.loads(run(foreground, "stat", "--json")[1])["services"])
+        """Instances of the subscribe service."""
+        served = json.loads(run(foreground, "stat", "--json")[1])["services"]
+        return {name for name in served if name.startswith("subscribe/")}
 
     before = known()
     with crowd(foreground) as clients:
