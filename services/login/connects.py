@@ -1,4 +1,4 @@
-"""CONNECT and the end of a session, as clients of the gateway ask for them. From any thread."""
+"""CONNECT, as clients of the gateway ask for it. From any thread."""
 
 import hmac
 import time
@@ -13,22 +13,18 @@ from services.login.logins import Storage
 from services.login.settings import Keys
 from services.login.tokens import is_usertoken_of, open_password, session_key
 from services.storage.interfaces import Session
+from services.token_owners import Clearing
 from shared.errors import StorageUnavailable
 from shared.signals import SubSignal
 
 
 class Connects:
-    """Answers CONNECT by the sub_signal of its CONNECT_ACK, and DISCONNECT."""
+    """Answers CONNECT by the sub_signal of its CONNECT_ACK."""
 
     def __init__(
-        self,
-        storage: Storage,
-        keys: Keys,
-        forget: Callable[[str], None] = lambda token: None,
-        clock: Callable[[], float] = time.time,
+        self, storage: Storage, keys: Keys, clear: Clearing, clock: Callable[[], float] = time.time
     ) -> None:
-        """`forget`: drop what is kept for a token whose session has ended."""
-        self._storage, self._keys, self._forget, self._clock = storage, keys, forget, clock
+        self._storage, self._keys, self._clear, self._clock = storage, keys, clear, clock
 
     def connect(self, call: ClientCall) -> Returned:
         """1 and who it is, or 3 to 8."""
@@ -43,12 +39,15 @@ class Connects:
         session = self._storage.sessions.get(uid, token)
         if session is None or not session.lives(now):
             return Returned(SubSignal.CONNECTION_REFUSED_SESSION_NOT_EXIST)
-        if self._storage.users.is_blocked(uid):
-            return Returned(SubSignal.CONNECTION_REFUSED_NOT_AUTHORIZED)
         if not self._is_password(str(said.get("password")), session):
             return Returned(SubSignal.CONNECTION_REFUSED_BAD_USER_NAME_OR_PASSWORD)
+        if self._storage.users.is_blocked(uid):
+            return Returned(SubSignal.CONNECTION_REFUSED_NOT_AUTHORIZED)
         if self._storage.sessions.owner_of(token, now) != uid:
             return Returned(SubSignal.CONNECTION_REFUSED_IDENTIFIER_REJECTED)
+        if self._storage.devices.uid_of(token) not in (None, uid) and not self._clear(token):
+            # What is stored is for a user whose session has expired.
+            return Returned(SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE)
         self._storage.devices.add(uid, token, str(call.head.get("protocol") or ""), now)
         return Returned(SubSignal.CONNECTION_ACCEPTED, _accepted(session, now))
 
@@ -58,15 +57,6 @@ class Connects:
         expected = b64decode(session.usertoken)
         good = opened is not None and hmac.compare_digest(opened, expected)
         return good and is_usertoken_of(expected, session.uid, self._keys.signing)
-
-    def disconnect(self, call: ClientCall) -> bytes:
-        """The session of the client's user and token ends, everywhere, and what is stored for it goes."""
-        uid, token = call.uid, call.token
-        if uid is not None and token is not None:
-            self._storage.sessions.delete(uid, token)
-            self._storage.devices.remove(uid, token)
-            self._forget(token)
-        return b""
 
 
 def _accepted(session: Session, now: float) -> bytes:

@@ -1,6 +1,7 @@
 """Logging in by a code, and out again. From any thread."""
 
 import hmac
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -11,8 +12,13 @@ from services.login.requests import BadRequestError, LoginRequest, parse_login, 
 from services.login.settings import Credentials, Keys
 from services.login.tokens import LoginToken, make_secret, make_usertoken, seal_token
 from services.storage.interfaces import Codes, Devices, Limits, Session, Sessions, Users
+from services.token_owners import ended_login
+
+logger = logging.getLogger(__name__)
 
 _HOUR_S = 3600.0
+#: A code has no leading zero: clients send it as a number too.
+_CODES = range(100_000, 1_000_000)
 
 
 class Storage(Protocol):
@@ -66,15 +72,17 @@ class Logins:
             mobile = parse_mobile(fields)
         except BadRequestError as error:
             return _refused(str(error))
-        if not self._may(f"send:{mobile}", self._rules.codes_per_hour) or not self._may_from(fields):
+        # The address first: whoever is over its limit must not use up that of a number.
+        if not self._may_from(fields) or not self._may(f"send:{mobile}", self._rules.codes_per_hour):
             return _later(_HOUR_S)
         if mobile not in self._rules.demo_codes:
-            now, code = self._clock(), f"{secrets.randbelow(1_000_000):06}"
+            now, code = self._clock(), str(secrets.choice(_CODES))
             self._storage.codes.put(mobile, code, now + self._rules.code_ttl_s, now)
             try:
                 self._channel.send(mobile, code)
             except ChannelError as error:
-                return _refused(str(error))
+                logger.warning("%s", error)
+                return _refused("the code could not be sent: try again")
         return {"code": 0, "message": "success"}
 
     def login(self, fields: Mapping[str, Any]) -> Answer:
@@ -83,11 +91,11 @@ class Logins:
             request = parse_login(fields)
         except BadRequestError as error:
             return _refused(str(error))
+        if not self._may_from(fields):
+            return _later(_HOUR_S)
         window_s = float(self._rules.code_ttl_s)
         if not self._may(f"login:{request.mobile}", self._rules.tries_max, window_s):
             return _later(window_s)
-        if not self._may_from(fields):
-            return _later(_HOUR_S)
         if not self._is_code(request):
             return _refused("wrong code")
         uid, is_new = self._storage.users.user_by_mobile(request.mobile, lambda: secrets.token_hex(16))
@@ -106,6 +114,7 @@ class Logins:
         identifier = request.client_identifier
         session = Session(uid, identifier, token.secret, token.usertoken, now, expires, request.mobile)
         self._storage.sessions.put(session, now)
+        self._storage.codes.delete(ended_login(uid, identifier))
         result = {"userId": uid, "token": seal_token(token, now, self._keys.client), "register": is_new}
         if self._credentials and expires is not None:
             result["credential"] = self._credentials(uid, identifier, int(expires))

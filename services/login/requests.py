@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from shared.tokens import encode_token
 
-_MOBILE = re.compile(r"\+?[0-9]{5,20}")
-_CODE = re.compile(r"[0-9]{4,10}")
+MOBILE = re.compile(r"\+?[0-9]{5,20}")
+CODE = re.compile(r"[0-9]{4,10}")
 
 
 class BadRequestError(ValueError):
@@ -26,7 +26,7 @@ class LoginRequest(NamedTuple):
 def parse_login(fields: Mapping[str, Any]) -> LoginRequest:
     """Raises BadRequestError."""
     mobile, code = parse_mobile(fields), _digits(fields.get("code"))
-    if not _CODE.fullmatch(code):
+    if not CODE.fullmatch(code):
         raise BadRequestError("code is not of 4 to 10 digits")
     client_identifier = fields.get("clientId")
     if encode_token(client_identifier)[1]:
@@ -37,7 +37,7 @@ def parse_login(fields: Mapping[str, Any]) -> LoginRequest:
 def parse_mobile(fields: Mapping[str, Any]) -> str:
     """A mobile number, as text or number. Raises BadRequestError."""
     mobile = _digits(fields.get("mobile"))
-    if not _MOBILE.fullmatch(mobile):
+    if not MOBILE.fullmatch(mobile):
         raise BadRequestError("mobile is not a number of 5 to 20 digits")
     return mobile
 

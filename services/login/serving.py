@@ -1,6 +1,8 @@
 """Composition of the login service."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -8,13 +10,16 @@ import msgpack
 from services.library import ClientCall, Service, Signal, refusal
 from services.login.channels import LogChannel, WebhookChannel
 from services.login.connects import Connects
+from services.login.endings import Endings
 from services.login.logins import Logins, Rules
 from services.login.settings import credentials, demo_codes, load_keys, webhook
 from services.storage.opening import open_storage
-from shared.cached_messages import Clear, encode_operations, topic_of
+from services.token_owners import clearing
 from shared.calls import Internal, internal
-from shared.errors import StorageUnavailable
+from shared.errors import SenderError, StorageUnavailable
 from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _THREADS = 8
 
@@ -32,17 +37,29 @@ def serve(settings: Settings, index: int) -> int:
     )
     with open_storage(settings) as storage:
         service = Service("login", settings, threads=_THREADS)
-
-        def forget(token: str) -> None:
-            topic = topic_of(token.encode(), settings.message_caches)
-            service.ask_nowait(topic, encode_operations([Clear(token.encode())]), key=token, idempotent=True)
-
+        clear = clearing(service, settings)
         logins = Logins(storage, keys, rules, WebhookChannel(url) if url else LogChannel(), signing)
-        connects = Connects(storage, keys, forget)
+        connects = Connects(storage, keys, clear)
+        endings = Endings(storage, clear, partial(_kick, service))
         service.answers(Signal.CONNECT, 0, idempotent=True)(connects.connect)
-        service.answers(Signal.DISCONNECT, 0, idempotent=True)(connects.disconnect)
-        service.answers(*internal(Internal.LOGIN))(_operations(login=logins.login, send_code=logins.send_code))
+        service.answers(Signal.DISCONNECT, 0, idempotent=True)(endings.disconnect)
+        operations = _operations(
+            login=logins.login,
+            send_code=logins.send_code,
+            sessions=endings.sessions,
+            logout=endings.logout,
+            block=endings.block,
+        )
+        service.answers(*internal(Internal.LOGIN))(operations)
         return service.run()
+
+
+def _kick(service: Service, tokens: Sequence[str]) -> None:
+    """Best effort: whoever is left over cannot come back."""
+    try:
+        service.sender.kick(tokens)
+    except SenderError as error:
+        logger.warning("clients whose sessions have ended could not be kicked: %s", error.message)
 
 
 def _operations(**operations: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[[ClientCall], bytes]:

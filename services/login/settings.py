@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from services.login.requests import CODE, MOBILE
 from services.login.tokens import KEY_BYTES
 from shared.errors import SettingsError
 from shared.settings import Settings, split
@@ -39,8 +40,10 @@ def load_keys(settings: Settings) -> Keys:
         _make_secret(path)
     try:
         secret = bytes.fromhex(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SettingsError("login_secret_file", f"{path}: {error}".lower()) from None
+    except OSError as error:
+        raise SettingsError("login_secret_file", f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:
+        raise SettingsError("login_secret_file", f"{path}: is not hex") from None
     if len(secret) < _SECRET_BYTES:
         raise SettingsError("login_secret_file", f"has less than {_SECRET_BYTES} bytes in hex")
     return Keys(client, secret)
@@ -53,6 +56,8 @@ def _make_secret(path: Path) -> None:
     descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(os.urandom(_SECRET_BYTES).hex())
+        file.flush()
+        os.fsync(descriptor)
     try:
         os.link(made, path)
     except FileExistsError:
@@ -66,8 +71,9 @@ def demo_codes(settings: Settings) -> dict[str, str]:
     codes = {}
     for entry in split(settings.login_demo_codes):
         mobile, _, code = entry.partition(":")
-        if not mobile.removeprefix("+").isdecimal() or not code.isdecimal():
-            raise SettingsError("login_demo_codes", f"{entry[:64]!r} is not MOBILE:CODE")
+        if not MOBILE.fullmatch(mobile) or not CODE.fullmatch(code):
+            digits = "MOBILE:CODE, of 5 to 20 and 4 to 10 digits"
+            raise SettingsError("login_demo_codes", f"{mobile[:64]!r} has what is not {digits}")
         codes[mobile] = code
     return codes
 

@@ -31,6 +31,6 @@ def parse_request(fields: Mapping[str, Any], anybody: bool) -> SubscribeRequest:
 
 
 def check_owner(request: SubscribeRequest, owner: str | None) -> None:
-    """`owner`: the user who is logged in with this token as client identifier. Raises Refusal (403)."""
+    """`owner`: the user who has logged in with this token; None: nobody has. Raises Refusal (403)."""
     if owner is not None and not (request.logged_in and request.uid == owner):
         raise refusal(403, "this token belongs to a user who has logged in")

@@ -7,6 +7,7 @@ from services.storage.opening import open_storage
 from services.subscribe.policies import load_policy
 from services.subscribe.subscriptions import Subscriptions
 from services.subscribe.tokens import TokenMaker
+from services.token_owners import clearing
 from shared.calls import Internal, internal
 from shared.settings import Settings
 
@@ -17,8 +18,9 @@ def serve(settings: Settings, index: int) -> int:
     """Until SIGTERM; the exit status. Raises SettingsError."""
     policy = load_policy(settings)
     with open_storage(settings) as storage:
-        topics = Subscriptions(storage, TokenMaker(os.urandom), policy, settings.subscribes_openly)
         service = Service("subscribe", settings, threads=_THREADS)
+        clear = clearing(service, settings)
+        topics = Subscriptions(storage, TokenMaker(os.urandom), policy, settings.subscribes_openly, clear)
         service.answers(*internal(Internal.SUBSCRIBE), idempotent=True)(topics.subscribe)
         service.answers(*internal(Internal.MEMBERS), idempotent=True)(topics.members)
         service.answers(*internal(Internal.DEVICES))(topics.devices)

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import msgpack
 
 from services.library import ClientCall, refusal
-from services.storage.interfaces import Devices, Sessions
+from services.storage.interfaces import Codes, Devices, Sessions, Users
 from services.subscribe.policies import Policy
-from services.subscribe.requests import check_owner, parse_request
+from services.subscribe.requests import SubscribeRequest, check_owner, parse_request
 from services.subscribe.tokens import TokenMaker
+from services.token_owners import Clearing, ended_login
 from shared.errors import StorageUnavailable
 from shared.tokens import encode_token
 
@@ -23,6 +24,10 @@ class Storage(Protocol):
     def sessions(self) -> Sessions: ...
     @property
     def devices(self) -> Devices: ...
+    @property
+    def users(self) -> Users: ...
+    @property
+    def codes(self) -> Codes: ...
 
 
 class Subscriptions:
@@ -34,10 +39,11 @@ class Subscriptions:
         tokens: TokenMaker,
         policy: Policy,
         anybody: bool,
+        clear: Clearing,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._storage, self._tokens, self._policy = storage, tokens, policy
-        self._anybody, self._clock = anybody, clock
+        self._anybody, self._clear, self._clock = anybody, clear, clock
         self._making = threading.Lock()
 
     def subscribe(self, call: ClientCall) -> bytes:
@@ -54,14 +60,39 @@ class Subscriptions:
 
     def _subscribe(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         request, now = parse_request(fields, self._anybody), self._clock()
+        self._check_login(request, now)
         if request.token is not None and not self._anybody:
-            check_owner(request, self._storage.sessions.owner_of(request.token, now))
+            self._check_owner(request, request.token, now)
         if fault := self._policy(request):
             raise refusal(403, fault)
         token = request.token or self._make(now)
+        if request.uid is not None and request.token is not None and not self._anybody:
+            self._take_over(request.uid, request.token)
         if request.uid is not None:
             self._storage.devices.add(request.uid, token, request.protocol, now)
         return {"token": token}
+
+    def _check_login(self, request: SubscribeRequest, now: float) -> None:
+        """Whether what the client has proved still counts. Raises Refusal (403)."""
+        uid, token = request.uid, request.token
+        if uid is None or not request.logged_in:
+            return
+        if self._storage.users.is_blocked(uid):
+            raise refusal(403, "this user is blocked")
+        if token is not None and self._storage.codes.get(ended_login(uid, token), now):
+            raise refusal(403, "this login has ended")
+
+    def _check_owner(self, request: SubscribeRequest, token: str, now: float) -> None:
+        """Raises Refusal (403)."""
+        check_owner(request, self._storage.sessions.owner_of(token, now))
+        if not request.logged_in:
+            # Also that of a credential, which needs no session, and of a session that has expired.
+            check_owner(request, self._storage.devices.uid_of(token))
+
+    def _take_over(self, uid: str, token: str) -> None:
+        """What is stored for another user is not for this one. Raises Refusal (503)."""
+        if self._storage.devices.uid_of(token) not in (None, uid) and not self._clear(token):
+            raise refusal(503, "what is stored for another user cannot be taken out now")
 
     def _make(self, now: float) -> str:
         with self._making:

@@ -53,7 +53,7 @@ class Fleet:
         self.has_status = status
         self.directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
         client_port, api_port = free_ports(2)
-        sender_port = free_port_range(int(settings.get("routers", 1)))
+        sender_port = free_port_range(int(settings.get("routers", 1)), but=(client_port, api_port))
         ports = {"client_port": client_port, "sender_port": sender_port, "api_port": api_port}
         chosen = {
             "data_dir": str(self.directory / "var"),

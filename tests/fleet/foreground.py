@@ -25,7 +25,7 @@ class Foreground:
         self.directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
         self.data_dir = self.directory / "var"
         client_port, api_port = free_ports(2)
-        sender_port = free_port_range(int(settings.get("routers", 1)))
+        sender_port = free_port_range(int(settings.get("routers", 1)), but=(client_port, api_port))
         ports = {"client_port": client_port, "sender_port": sender_port, "api_port": api_port}
         chosen = {"data_dir": self.data_dir, "host_name": "here", "services": "", **ports, **settings}
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith(("PUSH_", "MAKE"))}

@@ -2,6 +2,7 @@
 
 import random
 import socket
+from collections.abc import Collection
 
 #: Below the range that the kernel gives to outgoing connections, of which some tests have 10,000.
 _RANGE = range(10_000, 32_000)
@@ -28,9 +29,11 @@ def _is_free(port: int, host: str) -> bool:
     return True
 
 
-def free_port_range(count: int, host: str = "127.0.0.1") -> int:
-    """The first of `count` (at least 1) ports in a row that nobody listens on now."""
+def free_port_range(count: int, host: str = "127.0.0.1", *, but: Collection[int] = ()) -> int:
+    """The first of `count` (at least 1) ports in a row that nobody listens on now, none of them one of `but`."""
     while True:
         first = free_ports(1, host)[0]
-        if all(_is_free(port, host) for port in range(first + 1, first + count)):
+        if set(but).isdisjoint(range(first, first + count)) and all(
+            _is_free(port, host) for port in range(first + 1, first + count)
+        ):
             return first

@@ -15,6 +15,7 @@ from services.subscribe.policies import everybody
 from services.subscribe.requests import SubscribeRequest
 from services.subscribe.subscriptions import Subscriptions
 from services.subscribe.tokens import TokenMaker, made_at
+from services.token_owners import Clearing, ended_login
 from shared.errors import StorageUnavailable
 from shared.settings import load
 
@@ -27,8 +28,14 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
         yield opened
 
 
-def subscriptions(storage: Any, anybody: bool = False, policy: Any = everybody) -> Subscriptions:
-    return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, lambda: NOW)
+def cannot(token: str) -> bool:
+    return False
+
+
+def subscriptions(
+    storage: Any, anybody: bool = False, policy: Any = everybody, clear: Clearing = cannot
+) -> Subscriptions:
+    return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, clear, lambda: NOW)
 
 
 def call(**fields: Any) -> ClientCall:
@@ -80,7 +87,46 @@ def test_a_token_of_a_login_needs_it(storage: Storage):
     assert sub(topics, token="phone", login=login("u", "phone")) == "phone"
     assert sub(subscriptions(storage, anybody=True), token="phone") == "phone"
     storage.sessions.delete("u", "phone")
+    storage.devices.remove("u", "phone")
     assert sub(topics, token="phone") == "phone"
+
+
+def test_a_token_of_a_credential_needs_one(storage: Storage):
+    topics = subscriptions(storage)
+    assert sub(topics, token="phone", login=login("u", "phone")) == "phone"
+    assert sub(topics, token="phone") == 403
+    assert sub(subscriptions(storage, anybody=True), token="phone") == "phone"
+
+
+def test_what_is_stored_for_another_user_goes_first(storage: Storage):
+    """A credential names a token that another user had, whose session is over."""
+    assert sub(subscriptions(storage), token="phone", login=login("u", "phone")) == "phone"
+    assert sub(subscriptions(storage), token="phone", login=login("v", "phone")) == 503
+    assert storage.devices.uid_of("phone") == "u"
+    cleared: list[str] = []
+
+    def clear(token: str) -> bool:
+        cleared.append(token)
+        return True
+
+    topics = subscriptions(storage, clear=clear)
+    for _ in range(2):
+        assert sub(topics, token="phone", login=login("v", "phone")) == "phone"
+    assert cleared == ["phone"]
+
+
+@pytest.mark.parametrize("anybody", [False, True])
+def test_a_user_who_is_blocked_and_a_login_that_has_ended(storage: Storage, anybody: bool):
+    topics = subscriptions(storage, anybody)
+    storage.users.block("u", True)
+    assert sub(topics, login=login("u")) == 403
+    assert sub(topics, token="phone", login=login("u", "phone")) == 403
+    storage.users.block("u", False)
+    storage.codes.put(ended_login("u", "phone"), "ended", NOW + 1, NOW)
+    assert sub(topics, token="phone", login=login("u", "phone")) == 403
+    assert sub(topics, token="tablet", login=login("u", "tablet")) == "tablet"
+    storage.codes.put(ended_login("u", "phone"), "ended", NOW, NOW - 1)
+    assert sub(topics, token="phone", login=login("u", "phone")) == "phone"
 
 
 def test_the_policy_decides(storage: Storage):
@@ -104,7 +150,7 @@ class NoStorage:
     def sessions(self) -> Any:
         raise StorageUnavailable("gone")
 
-    devices = sessions
+    devices = users = codes = sessions
 
 
 def test_a_storage_that_is_away_is_unavailable():
