@@ -79,6 +79,8 @@ PURE_SERVICES = frozenset(
         "services.clients.subscriptions",
         "services.clients.texts",
         "services.fleet.announcements",
+        "services.login.requests",
+        "services.login.tokens",
         "services.message_cache.counters",
         "services.library.agendas",
         "services.library.asks",

@@ -21,9 +21,7 @@ from shared.signals import SubSignal
 class Connects:
     """Answers CONNECT by the sub_signal of its CONNECT_ACK."""
 
-    def __init__(
-        self, storage: Storage, keys: Keys, clear: Clearing, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, storage: Storage, keys: Keys, clear: Clearing, clock: Callable[[], float] = time.time) -> None:
         self._storage, self._keys, self._clear, self._clock = storage, keys, clear, clock
 
     def connect(self, call: ClientCall) -> Returned:
