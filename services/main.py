@@ -1,4 +1,4 @@
-"""Composition root of the services: `push-services fleet`, `push-services status`, `push-services run NAME`."""
+"""Composition root of the services: `push-services fleet`, `push-services api`, `push-services run NAME`."""
 
 import argparse
 import logging
@@ -35,9 +35,9 @@ def run_fleet(settings: Settings, options: argparse.Namespace) -> int:
     return run(settings)
 
 
-def run_status(settings: Settings, options: argparse.Namespace) -> int:
-    """The status service."""
-    from services.status.server import serve  # noqa: PLC0415  (the launcher needs no gevent)
+def run_api(settings: Settings, options: argparse.Namespace) -> int:
+    """The status service, which is the HTTP API too."""
+    from services.api.server import serve  # noqa: PLC0415  (the launcher needs no gevent)
 
     log_to_stderr(settings)
     logging.getLogger("geventwebsocket").setLevel(logging.WARNING)  # one line per request otherwise
@@ -61,8 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     fleet = commands.add_parser("fleet", help="run a whole fleet in the foreground under supervisord")
     fleet.set_defaults(run=run_fleet)
-    status = commands.add_parser("status", help="serve health and figures over HTTP on api_port")
-    status.set_defaults(run=run_status)
+    # `status` is its name in deployments that are older than its other routes.
+    api = commands.add_parser("api", aliases=["status"], help="serve health, figures and logins over HTTP on api_port")
+    api.set_defaults(run=run_api)
     run = commands.add_parser("run", help="run one process of a service that clients need")
     run.add_argument("name", choices=MODULES, metavar="NAME", help=", ".join(MODULES))
     run.add_argument("--index", type=_index, default=0, metavar="I", help="its number on this host, from 0")

@@ -1,1 +1,1 @@
-"""Routes of the process on api_port beside health and figures: logging in."""
+"""The process on api_port: health and figures of the fleet (services.status), and logging in, over HTTP."""

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import msgpack
 import ujson
 
+from services.api import bodies
 from shared.calls import Internal, internal
 from shared.settings import split
 
 #: Longer bodies are turned away unread.
 BODY_MAX = 4096
+#: Seconds in which a body has to be here.
+BODY_S = 10.0
 _FIELDS = ("mobile", "code", "clientId")
 _UNAVAILABLE_S = 1
 
@@ -39,12 +42,15 @@ class LoginRoutes:
     def answer(self, environ: Mapping[str, Any]) -> PostAnswer:
         """A POST to one of `paths`."""
         length = str(environ.get("CONTENT_LENGTH") or "")
-        if not length.isdecimal():
+        if not (length.isascii() and length.isdecimal()):
             return _fault(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing")
         if int(length) > BODY_MAX:
             return _fault(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body of {length} bytes exceeds {BODY_MAX}")
+        body = bodies.read(environ["wsgi.input"], int(length), BODY_S)
+        if body is None:
+            return _fault(HTTPStatus.REQUEST_TIMEOUT, "the body did not come")
         try:
-            fields = ujson.loads(environ["wsgi.input"].read(int(length)).decode())
+            fields = ujson.loads(body.decode())
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):

@@ -1,4 +1,4 @@
-"""services/status/server.py as a process, without a router."""
+"""services/api/server.py as a process, without a router."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ from tests.fleet.ports import free_ports
 from tests.fleet.processes import Started, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMAND = [sys.executable, "-c", "import sys; from services.main import main; sys.exit(main())", "status"]
+COMMAND = [sys.executable, "-c", "import sys; from services.main import main; sys.exit(main())"]
 
 
 def environ_for(api_port: int, **more: str) -> dict[str, str]:
@@ -33,7 +33,7 @@ def port() -> int:
 
 @pytest.fixture
 def service(tmp_path: Path, port: int) -> Iterator[Started]:
-    started = Started("status", COMMAND, environ_for(port), tmp_path / "log", tmp_path)
+    started = Started("api", [*COMMAND, "api"], environ_for(port), tmp_path / "log", tmp_path)
     wait_until(lambda: "listening" in started.log, "listening")
     yield started
     started.send(signal.SIGTERM)
@@ -74,8 +74,48 @@ def test_noise_costs_no_traceback(service: Started, port: int) -> None:
     assert service.running
 
 
-def test_port_in_use_costs_one_line(port: int) -> None:
+def post(port: int, head: str, body: bytes = b"") -> bytes:
+    """All that comes until the other end closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(f"POST /login HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body)
+        if body:
+            client.shutdown(socket.SHUT_WR)
+        said = b""
+        while data := client.recv(4096):
+            said += data
+    return said
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        ("Content-Length: 1000000000\r\n", b"", b"413"),
+        ("", b"", b"411"),
+        ("Content-Length: -1\r\n", b"", b"400"),
+        ("Content-Length: \u00b2\r\n", b"", b"400"),
+        ("Transfer-Encoding: chunked\r\n", b"", b"411"),
+        ("Content-Length: 20\r\n", b"{}", b"408"),
+    ],
+)
+def test_bodies_that_are_not_read(port: int, head: str, body: bytes, status: bytes) -> None:
+    """The connection ends with the answer, so that nobody can go on sending."""
+    said = post(port, head, body)
+    assert said.startswith(b"HTTP/1.1 " + status)
+    assert b"Connection: close" in said
+
+
+@pytest.mark.usefixtures("service")
+def test_logins_without_a_router(port: int) -> None:
+    said = post(port, "Content-Length: 2\r\nConnection: close\r\n", b"{}")
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in said
+
+
+@pytest.mark.parametrize("name", ["api", "status"])
+def test_port_in_use_costs_one_line(port: int, name: str) -> None:
+    command = [*COMMAND, name]
     with socket.create_server(("127.0.0.1", port)):
-        done = subprocess.run(COMMAND, env=environ_for(port), capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, env=environ_for(port), capture_output=True, text=True, timeout=20, check=False)
     said = f"push-services: api_port: 127.0.0.1:{port} is in use by another process\n"
     assert (done.returncode, done.stderr) == (2, said)

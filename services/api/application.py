@@ -1,4 +1,4 @@
-"""The status service's WSGI application: paths in, JSON out (docs/operations.md, section Status service)."""
+"""The WSGI application on api_port: paths in, JSON out (docs/operations.md, section Status service)."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -9,6 +9,7 @@ import gevent
 import ujson
 from geventwebsocket.exceptions import WebSocketError
 
+from services.api import bodies
 from services.api.logins import LoginRoutes, PostAnswer
 from services.status.figures import Figures
 from shared.errors import SenderError
@@ -17,6 +18,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 Answer = tuple[HTTPStatus, dict[str, Any]]
 
+#: What is answered to requests whose body is not read to its end.
+_UNREAD = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 #: Period (seconds) of /live.
 PERIOD_S = 1.0
 
@@ -43,6 +46,9 @@ class Application:
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         if retry_after_s is not None:
             headers.append(("Retry-After", str(retry_after_s)))
+        if status in _UNREAD:
+            bodies.leave_unread(environ["wsgi.input"])
+            headers.append(("Connection", "close"))
         start_response(f"{status.value} {status.phrase}", [*headers, ("Cache-Control", "no-store")])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
 

@@ -1,11 +1,10 @@
-"""Shell of the status service: gevent.pywsgi with gevent-websocket."""
+"""Shell of the process on api_port, the status service: gevent.pywsgi with gevent-websocket."""
 
 import errno
 import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,12 +13,13 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
 
+from services.api.application import Application
+from services.api.asking import Asking
 from services.api.logins import LoginRoutes
 from services.library import Service
 from services.sender import CurveKeys
 from services.sender.gevent import Sender
 from services.status.addresses import reachable_endpoints
-from services.status.application import Application
 from services.status.figures import Figures
 from services.status.keys import status_keys
 from services.status.readiness import ANSWER_S, not_ready
@@ -49,7 +49,7 @@ def serve(settings: Settings) -> int:
     sender = open_sender(settings, curve)
     ask = sender.stat if sender else _no_router
     service = _start_service(settings)
-    logins = LoginRoutes(partial(_ask, service), settings.trusted_proxies) if service else None
+    logins = LoginRoutes(Asking(service), settings.trusted_proxies) if service else None
     application = Application(Figures(ask), partial(not_ready, settings, status=False), logins)
     server = Server(
         listener,
@@ -77,11 +77,6 @@ def _start_service(settings: Settings) -> Service | None:
     service = Service("api", settings)
     service.start()
     return service
-
-
-def _ask(service: Service, topic: Sequence[int], body: bytes, key: str) -> tuple[int, bytes]:
-    """Calls a service; its thread waits, the hub does not."""
-    return gevent.get_hub().threadpool.apply(service.ask, (topic, body), {"key": key})  # type: ignore[no-any-return]
 
 
 def open_sender(settings: Settings, curve: CurveKeys | None) -> Sender | None:

@@ -1,11 +1,11 @@
-"""services/status/application.py, called as a WSGI server calls it."""
+"""services/api/application.py, called as a WSGI server calls it."""
 
 import json
 from typing import Any
 
 import pytest
 
-from services.status.application import Application, is_same_origin
+from services.api.application import Application, is_same_origin
 from services.status.figures import Figures
 from shared.errors import SenderError
 
