@@ -11,7 +11,12 @@ from services.pushctl.faults import FAILED, UNREACHABLE, Fault
 from shared.calls import Internal, internal
 from shared.startup.environment import read_settings
 
-_NAMES = {Internal.MEMBERS: "subscribe", Internal.GROUP_MEMBERS: "group", Internal.GROUPS: "group"}
+_NAMES = {
+    Internal.MEMBERS: "subscribe",
+    Internal.GROUP_MEMBERS: "group",
+    Internal.GROUPS: "group",
+    Internal.LOGIN: "login",
+}
 
 
 def ask(what: Internal, fields: Mapping[str, Any], key: str, timeout: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ COMMANDS = {
     "stat": ("services.pushctl.questions:stat", "Show the fleet's figures."),
     "cached": ("services.pushctl.cached_messages:cached", "List what is kept for a token that is away, or drop it."),
     "group": ("services.pushctl.groups:group", "Make groups and say who is in them."),
+    "user": ("services.pushctl.users:user", "See and end logins of users, and keep users out."),
     "listen": ("services.pushctl.listening:listen", "Be a client: print what is pushed to a token."),
     "wait-ready": ("services.pushctl.processes:wait_ready", "Wait until every process of the fleet answers."),
     "drain": ("services.pushctl.drains:drain", "Have a worker hand its clients over and end."),

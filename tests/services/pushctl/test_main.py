@@ -16,10 +16,14 @@ def test_help_lists_every_command():
         assert name in done.output
 
 
-_GROUP = [f"group {name}" for name in ("create", "join", "leave", "dismiss", "list")]
+_OF_GROUPS = {
+    "group": ("create", "join", "leave", "dismiss", "list"),
+    "user": ("sessions", "logout", "block", "unblock"),
+}
+_NAMES = [f"{group} {name}" for group, names in _OF_GROUPS.items() for name in names]
 
 
-@pytest.mark.parametrize("name", [*(name for name in COMMANDS if name != "group"), *_GROUP])
+@pytest.mark.parametrize("name", [*(name for name in COMMANDS if name not in _OF_GROUPS), *_NAMES])
 def test_every_command_has_help_and_json(name: str):
     done = CliRunner().invoke(main, [*name.split(), "--help"])
     assert done.exit_code == 0
