@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from services.login.channels import Channel, ChannelError
-from services.login.requests import BadRequestError, LoginRequest, parse_login, parse_mobile
+from services.login.requests import BadRequestError, LoginRequest, parse_login, parse_mobile, rate_key
 from services.login.settings import Credentials, Keys
 from services.login.tokens import LoginToken, make_secret, make_usertoken, seal_token
 from services.storage.interfaces import Codes, Devices, Limits, Session, Sessions, Users
@@ -133,7 +133,7 @@ class Logins:
 
     def _may_from(self, fields: Mapping[str, Any]) -> bool:
         address = str(fields.get("address") or "")
-        return not address or self._may(f"from:{address[:64]}", self._rules.address_per_hour)
+        return not address or self._may(f"from:{rate_key(address)}", self._rules.address_per_hour)
 
 
 def _refused(why: str) -> Answer:

@@ -1,5 +1,6 @@
 """What the API asks of the login service, checked. Pure."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -40,6 +41,17 @@ def parse_mobile(fields: Mapping[str, Any]) -> str:
     if not MOBILE.fullmatch(mobile):
         raise BadRequestError("mobile is not a number of 5 to 20 digits")
     return mobile
+
+
+def rate_key(address: str) -> str:
+    """What is limited as one address: of IPv6 the /64 network, all of which one customer has."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
 
 
 def _digits(value: Any) -> str:

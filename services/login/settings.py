@@ -100,6 +100,10 @@ def credentials(settings: Settings) -> Credentials | None:
         raise SettingsError(name, "is not a readable JSON object of kid, alg and key") from None
     if algorithm not in ("HS256", "EdDSA"):
         raise SettingsError(name, "alg is neither HS256 nor EdDSA")
+    if not isinstance(kid, str) or not kid:
+        raise SettingsError(name, "kid is no text")
+    if algorithm == "HS256" and len(str(key).encode()) < _SECRET_BYTES:
+        raise SettingsError(name, f"HS256 key has less than {_SECRET_BYTES} bytes")
     try:
         material: Any = key if algorithm == "HS256" else load_pem_private_key(key.encode(), None)
         jwt.encode({}, material, algorithm=algorithm)

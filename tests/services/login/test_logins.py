@@ -8,7 +8,10 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from gateway.credentials import Verifier
 from services.library import ClientCall, Refusal
 from services.login.channels import ChannelError
 from services.login.connects import Connects
@@ -19,7 +22,7 @@ from services.login.tokens import seal_password
 from services.storage.interfaces import Storage
 from services.storage.opening import open_storage
 from services.token_owners import ended_login
-from shared.errors import SettingsError
+from shared.errors import CredentialError, SettingsError
 from shared.settings import load
 from shared.signals import SubSignal
 from tests.services.login.openssl import openssl_aes
@@ -386,8 +389,32 @@ def test_logins_get_credentials(parts: Parts, tmp_path: Path):
     assert (claims["token"], claims["exp"]) == ("phone", int(parts.clock.now + 3600))
 
 
+def test_a_credential_signed_by_a_private_key_is_good_for_the_gateway(parts: Parts, tmp_path: Path):
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps({"kid": "e", "alg": "EdDSA", "key": pem}))
+    sign = credentials(load({"PUSH_LOGIN_SIGNING_KEY_FILE": str(file), "PUSH_AUTH_AUDIENCE": "here"}))
+    answer = Parts(parts.storage, sign).login()
+    verifier = Verifier([{"kid": "e", "alg": "EdDSA", "key": public}], "here")
+    proved = verifier.verify(answer["result"]["credential"], parts.clock.now)
+    assert proved == (answer["result"]["userId"], {b"phone"}, int(parts.clock.now + 3600))
+    with pytest.raises(CredentialError):
+        verifier.verify(answer["result"]["credential"], parts.clock.now + 3600)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"kid": "k", "alg": "none", "key": ""}', '{"kid": "k", "alg": "EdDSA", "key": "x"}']
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"kid": "k", "alg": "none", "key": ""}',
+        '{"kid": "k", "alg": "EdDSA", "key": "x"}',
+        '{"kid": "k", "alg": "HS256", "key": "short"}',
+        '{"kid": "", "alg": "HS256", "key": "%s"}' % ("x" * 32),
+    ],
 )
 def test_a_bad_signing_key(tmp_path: Path, text: str):
     file = tmp_path / "key.json"
