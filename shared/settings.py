@@ -40,7 +40,7 @@ class Settings:
     client_port: int = _whole(6789, "TCP port for clients of every protocol", 1, 65535)
     sender_port: int = _whole(6700, "TCP port of the router's sender endpoint", 1, 65535)
     sender_host: str = _text("", "address of the sender endpoint; empty: host")
-    api_port: int = _whole(8080, "TCP port of the HTTP status service", 1, 65535)
+    api_port: int = _whole(8080, "TCP port of the status service: health, figures and logins over HTTP", 1, 65535)
     workers: int = _whole(2, "gateway workers on this host", 1, 1024)
     routers: int = _whole(1, "routers on this host; router i takes senders on sender_port + i", 0, 64)
     router_list: str = _text(
