@@ -34,6 +34,8 @@ DISCONNECT = Topic(Signal.DISCONNECT, 0)
 BAD_CONTENT = 1
 #: What a service said that is neither an answer of its own nor of the protocol.
 _NO_ANSWER = "the service did not answer"
+#: Characters of a service's message that go to the client.
+_MESSAGE_MAX = 1000
 _REFUSED = SubSignal.CONNECTION_REFUSED_IDENTIFIER_REJECTED
 _UNAVAILABLE = SubSignal.CONNECTION_REFUSED_SERVER_UNAVAILABLE
 _NOT_AUTHORIZED = SubSignal.CONNECTION_REFUSED_NOT_AUTHORIZED
@@ -264,7 +266,12 @@ def _said(code: int, body: bytes, decode: Callable[[bytes], Any]) -> tuple[int, 
     status, message = fields.get("status"), fields.get("message")
     if type(status) is not int or not 400 <= status <= 599:
         return 503, _NO_ANSWER
-    return status, message if isinstance(message, str) else ""
+    return status, _words(message) if isinstance(message, str) else ""
+
+
+def _words(message: str) -> str:
+    """A service's message, as every protocol can carry it."""
+    return message[:_MESSAGE_MAX].encode(errors="replace").decode()
 
 
 _WHY: dict[int, str] = {

@@ -5,6 +5,8 @@ Pure.
 
 from base64 import b64decode
 from binascii import Error as Base64Error
+from math import isnan
+from types import NoneType
 from typing import Any, NamedTuple
 
 import ujson
@@ -15,6 +17,7 @@ from shared.tokens import encode_token
 
 SESSION_KEY_BYTES = 16
 _TEXT_MAX = 4096
+_NUMBER_MAX = 1 << 64  # of a field that should have been text
 
 
 def login_request(fields: dict[str, Any]) -> tuple[dict[str, str], int]:
@@ -30,7 +33,7 @@ def login_request(fields: dict[str, Any]) -> tuple[dict[str, str], int]:
 
 def _text(value: Any) -> str | None:
     """A field that is text, or was written as a whole number."""
-    if type(value) is int:
+    if type(value) is int and abs(value) < _NUMBER_MAX:
         value = str(value)
     if not isinstance(value, str) or len(value) > _TEXT_MAX:
         return None
@@ -63,7 +66,7 @@ class AcceptedLogin(NamedTuple):
             return None
         if uid_fault or token_fault or (key is not None and len(key) != SESSION_KEY_BYTES):
             return None
-        if expires is not None and type(expires) not in (int, float):
+        if type(expires) not in (int, float, NoneType) or (type(expires) is float and isnan(expires)):
             return None
-        until = NEVER if expires is None else min(int(expires), NEVER)
+        until = NEVER if expires is None else int(min(max(expires, 0), NEVER))
         return cls(token, Login(uid.decode(), [token], until, key), ack if isinstance(ack, dict) else {})

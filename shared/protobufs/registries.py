@@ -45,6 +45,8 @@ class Registry:
         name = message.DESCRIPTOR.full_name
         try:
             fields = ujson.loads(body) if body else {}
+            if not isinstance(fields, dict):
+                raise TypeError
             json_format.ParseDict(self._spelt(message.DESCRIPTOR, fields, _read), message, ignore_unknown_fields=True)
             return bytes(message.SerializeToString())
         except (json_format.Error, ValueError, TypeError, AttributeError, RecursionError):

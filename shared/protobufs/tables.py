@@ -12,6 +12,7 @@ SETTING = "protobuf_dir"
 #: What a topic can have a message for: what a client asks, what it is answered, what is pushed to it unasked.
 REQUEST, ANSWER, PUSH = "request", "answer", "push"
 _DIRECTIONS = (REQUEST, ANSWER, PUSH)
+_SIGNALS = (Signal.PUBLISH, Signal.CONNECT_ACK)
 
 
 class Place(NamedTuple):
@@ -52,12 +53,13 @@ def parse_table(text: str) -> Table:
 
 
 def _messages(topics: list[dict[str, Any]]) -> list[tuple[Place, str]]:
-    return [
-        (Place(_number(Signal, topic["signal"]), _number(SubSignal, topic["sub_signal"]), direction), topic[direction])
-        for topic in topics
-        for direction in _DIRECTIONS
-        if direction in topic
-    ]
+    found = []
+    for topic in topics:
+        signal, sub_signal = _number(Signal, topic["signal"]), _number(SubSignal, topic["sub_signal"])
+        if signal not in _SIGNALS:
+            raise ValueError(f"bodies of signal {signal} are not converted")
+        found += [(Place(signal, sub_signal, way), str(topic[way])) for way in _DIRECTIONS if way in topic]
+    return found
 
 
 def _number(kind: type[Signal] | type[SubSignal], said: str | int) -> int:
