@@ -145,7 +145,7 @@ class Core:
             parts.fan_outs.change_ring(now)
             parts.calls.change_ring()
         for worker, fresh in returned:
-            self._workers.welcome(worker, fresh)
+            self._workers.welcome(worker, fresh, now)
 
     def next_deadline(self) -> float:
         """When `tick` must be called at the latest, in monotonic seconds."""

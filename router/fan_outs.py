@@ -1,4 +1,7 @@
-"""Pushes to all: one ALL1 to every worker, the counts added up (docs/sender-protocol.md, section To all)."""
+"""Pushes to all, and those to users and groups that are not to be stored: one ALL1 to every worker concerned.
+
+The counts are added up (docs/sender-protocol.md, sections To all, To a user or a group).
+"""
 
 from collections.abc import Sequence
 
@@ -8,9 +11,10 @@ from router.answers import Answers
 from router.counters import Counters
 from router.members import Worker, WorkerState
 from router.membership import Membership
+from router.memberships import Memberships
 from router.outbox import Outbox
 from router.pending import Pending, PendingAll
-from shared.bus import Segment, decode_numbered, encode_fan_out
+from shared.bus import Segment, decode_numbered, encode_fan_out, is_targeted
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.requests import TARGET
@@ -24,8 +28,16 @@ _COUNTS = ("matched", "sent", "buffered", "overloaded", "refused", "too_large", 
 class FanOuts:
     """Fan-outs by number. The numbers grow also across restarts of the router."""
 
-    def __init__(self, answers: Answers, membership: Membership, outbox: Outbox, counters: Counters) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        membership: Membership,
+        memberships: Memberships,
+        outbox: Outbox,
+        counters: Counters,
+    ) -> None:
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
+        self._memberships = memberships
         self._unrouted: dict[PendingAll, None] = {}
         self._under_way: dict[int, PendingAll] = {}
         self._last_number = membership.started_ms << 20
@@ -36,8 +48,13 @@ class FanOuts:
         if isinstance(number, int) and self._last_number < number < _NUMBER_MAX:
             self._last_number = number
 
+    @property
+    def takes_targets(self) -> bool:
+        """Whether every worker knows ALL1 with a target."""
+        return all(worker.targets for worker in self._membership.workers.values())
+
     def accept(self, pending: PendingAll, deadline: float, now: float) -> None:
-        """Take a push to all in."""
+        """Take a push in."""
         self._answers.open(pending, deadline)
         if self._membership.settled or self.stopping:
             self._start(pending, now)
@@ -56,13 +73,19 @@ class FanOuts:
         if not workers:
             self._answers.done(pending, bytes([Outcome.UNAVAILABLE]), _detail(pending), now)
             return
+        target = pending.target
+        if target is not None:
+            workers = [worker for worker in workers if self._memberships.may_have(worker, target)]
+            if not workers:
+                self._answers.done(pending, bytes([Outcome.OFFLINE]), _detail(pending), now)
+                return
         self._last_number += 1
         self._under_way[self._last_number] = pending
         self._counters["fan_outs"] += 1
         request = pending.request
         target_bytes, _ = TARGET.unpack(request.index)
         frames = encode_fan_out(
-            self._membership.epoch, self._last_number, Segment(1, *pending.segment), request.data[target_bytes:]
+            self._membership.epoch, self._last_number, Segment(1, *pending.segment), request.data[target_bytes:], target
         )
         pending.workers = len(workers)
         for worker in workers:
@@ -76,11 +99,14 @@ class FanOuts:
         else:
             worker.queued_fan_outs[number] = frames
 
-    def flow(self, worker: Worker) -> None:
+    def flow(self, worker: Worker, now: float) -> None:
         """It is reached again: what waited for it goes."""
         queued, worker.queued_fan_outs = worker.queued_fan_outs, {}
         for number, frames in queued.items():
-            self._give(worker, number, frames)
+            if is_targeted(frames) and not worker.targets:  # an older version has come in its place
+                self._not_given(number, worker, now)
+            else:
+                self._give(worker, number, frames)
 
     def counts(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
         """COUNTS1. Raises BusError; then what this worker did is unknown."""
@@ -91,11 +117,12 @@ class FanOuts:
             return
         worker.fan_outs.discard(number)
         values = {key: body.get(key, 0) for key in _COUNTS}
-        good = all(type(value) is int and value >= 0 for value in values.values())
+        unknown = body.get("unknown", 0)  # clients that may be members
+        good = all(type(value) is int and value >= 0 for value in (*values.values(), unknown))
         if good:
             for key, value in values.items():
                 pending.counts[key] = pending.counts.get(key, 0) + value
-        self._answered(number, pending, worker, known=good, now=now)
+        self._answered(number, pending, worker, known=good and not unknown, now=now)
         if not good:
             raise BusError("COUNTS1 with counts that are no numbers")
 
@@ -121,9 +148,12 @@ class FanOuts:
         """It will not be: what waited for it, it certainly does not have, and it does not count."""
         queued, worker.queued_fan_outs = worker.queued_fan_outs, {}
         for number in queued:
-            pending = self._under_way[number]
-            pending.workers -= 1
-            self._answered(number, pending, worker, known=True, now=now)
+            self._not_given(number, worker, now)
+
+    def _not_given(self, number: int, worker: Worker, now: float) -> None:
+        pending = self._under_way[number]
+        pending.workers -= 1
+        self._answered(number, pending, worker, known=True, now=now)
 
     def lost(self, worker: Worker, now: float) -> None:
         """This incarnation will not answer."""

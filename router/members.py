@@ -33,7 +33,7 @@ class Worker:
     __slots__ = (
         "calls", "claims_due", "fan_outs", "faulty", "figures", "hand_over", "held", "identity",
         "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "pid", "queued_calls", "queued_fan_outs",
-        "ring_told_at", "routers", "since", "started", "state", "stores", "version",
+        "ring_told_at", "routers", "since", "started", "state", "stores", "targets", "version",
     )  # fmt: skip
 
     def __init__(self, identity: bytes, now: float, hand_over: str = "") -> None:
@@ -52,6 +52,7 @@ class Worker:
         self.held: dict[int, Batch] = {}  # answered, some pushes HELD
         self.kept: dict[int, Batch] = {}  # answered, some pushes KEPT, none HELD
         self.stores = False  # whether it knows the terms of pushes
+        self.targets = True  # whether it knows ALL1 with a target; it does if only a ring has named it
         self.fan_outs: set[int] = set()
         self.calls: set[int] = set()
         self.queued_fan_outs: dict[int, list[bytes]] = {}
@@ -66,6 +67,7 @@ class Worker:
         self.pid, self.started = body.get("pid", 0), body.get("started", 0)
         self.version = str(body.get("version", ""))
         self.stores = body.get("stores") is True
+        self.targets = body.get("targets") is True
         self.leaving = bool(body.get("leaving"))
         self.state = WorkerState.LEAVING if self.leaving else WorkerState.LIVE
         self.claims_due = body.get("claims", 0)

@@ -10,6 +10,7 @@ from router.counters import Counters, new_counters
 from router.expansions import Expansions
 from router.fan_outs import FanOuts
 from router.membership import Membership
+from router.memberships import Memberships
 from router.outbox import Outbox
 from router.overload import Admission
 from router.pushes import Pushes
@@ -30,6 +31,7 @@ class Parts:
     connections: Connections
     service_connections: Connections
     membership: Membership
+    memberships: Memberships
     claims: Claims
     admission: Admission
     repeats: Repeats
@@ -49,6 +51,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
     """
     outbox, counters = Outbox(), new_counters()
     membership = Membership(settings, started_ms, position, now, outbox)
+    memberships = Memberships(membership)
     claims = Claims(membership, outbox)
     admission = Admission(settings.pending_requests_max, settings.pending_bytes_max, settings.overload_hold_s)
     repeats = Repeats(settings.repeat_window_s, settings.repeat_window_requests, settings.repeat_bytes_max)
@@ -63,13 +66,14 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         connections=Connections(),
         service_connections=Connections(of_services=True),
         membership=membership,
+        memberships=memberships,
         claims=claims,
         admission=admission,
         repeats=repeats,
         answers=answers,
         pushes=pushes,
         expansions=Expansions(answers, pushes, services, counters),
-        fan_outs=FanOuts(answers, membership, outbox, counters),
+        fan_outs=FanOuts(answers, membership, memberships, outbox, counters),
         calls=Calls(answers, membership, claims, outbox, counters),
         services=services,
         asks=ServiceAsks(settings, services, membership, outbox, counters),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from router.batches import Batch, Lane
     from router.connections import Connection
     from router.repeats import Repeat
-    from shared.bus import Terms
+    from shared.bus import Target, Terms
     from shared.requests import PushRequest
 
 #: Flags, id prefix, signal, sub_signal of a bus segment; its count comes before.
@@ -70,9 +70,9 @@ class PendingPushes(Pending):
 
 
 class PendingAll(Pending):
-    """A push to all. `waiting`: workers that have it and have not answered."""
+    """A push to all, or (`target`) to a user or a group. `waiting`: workers that have it and have not answered."""
 
-    __slots__ = ("counts", "request", "segment", "unknown_workers", "waiting", "workers")
+    __slots__ = ("counts", "request", "segment", "target", "unknown_workers", "waiting", "workers")
 
     def __init__(
         self,
@@ -82,10 +82,12 @@ class PendingAll(Pending):
         size: int,
         segment: SegmentTail,
         request: PushRequest,
+        target: Target | None = None,
     ) -> None:
         super().__init__(desk, connection, request_id, size)
         self.segment = segment
         self.request = request
+        self.target = target
         self.counts: dict[str, int] = {}
         self.waiting: set[bytes] = set()
         self.workers = 0

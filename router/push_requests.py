@@ -8,10 +8,10 @@ from router.overload import check_hold
 from router.parts import Parts
 from router.pending import Pending, PendingAll, PendingPushes, SegmentTail
 from router.repeats import Repeat
-from shared.bus import OPTIONS, REPEATABLE, Terms
+from shared.bus import OPTIONS, REPEATABLE, Target, Terms
 from shared.errors import RequestError
 from shared.push_ids import PREFIX_BYTES, id_prefix
-from shared.requests import PushOptions, PushRequest, decode_push
+from shared.requests import TARGET, PushOptions, PushRequest, decode_push
 
 #: A worker waits for acknowledgements until `timeout_ms` is over; so much later (seconds) its answer is not waited for.
 ACKED_GRACE_S = 1.0
@@ -93,6 +93,9 @@ class PushRequests:
         size, parts = _size(request), self._parts
         if request.options.to == "all":
             return PendingAll(parts.fan_outs, connection, request_id, size, segment, request)
+        target = target_of(request) if terms is None else None
+        if target is not None and parts.fan_outs.takes_targets:
+            return PendingAll(parts.fan_outs, connection, request_id, size, segment, request, target)
         if request.options.to != "token":
             return PendingMembers(parts.expansions, connection, request_id, segment, request, terms)
         pending = PendingPushes(parts.pushes, connection, request_id, size, segment, request.count)
@@ -122,6 +125,18 @@ def check_supported(options: PushOptions) -> None:
         raise RequestError("not_supported", f"option ttl is not supported with to: {options.to}")
     if options.wait != "sent":
         raise RequestError("not_supported", f"option wait: {options.wait} is not supported with to: {options.to}")
+
+
+def target_of(request: PushRequest) -> Target | None:
+    """The user or the group of a request; None: it has none, or a name that is not UTF-8."""
+    kind = {"user": "uid", "group": "group"}.get(request.options.to)
+    if kind is None:
+        return None
+    target_bytes, _ = TARGET.unpack(request.index)
+    try:
+        return Target(kind, request.data[:target_bytes].decode())
+    except UnicodeDecodeError:
+        return None
 
 
 def terms_of(options: PushOptions, sender: bytes) -> Terms | None:

@@ -14,6 +14,7 @@ from shared.bus import (
     COUNTS1,
     DETAIL1,
     LATE1,
+    MEMBERS1,
     NEWS1,
     OUTCOMES1,
     PUSHES1,
@@ -41,6 +42,7 @@ class WorkerMessages:
             LATE1: parts.pushes.late,
             DETAIL1: lambda worker, frames, now: parts.pushes.detail(worker, frames),
             COUNTS1: parts.fan_outs.counts,
+            MEMBERS1: parts.memberships.tell,
             REPLY1: lambda worker, frames, now: parts.calls.reply(worker, frames),
             BEAT1: lambda worker, frames, now: membership.beat(worker, decode_control(frames), now),
             NEWS1: lambda worker, frames, now: membership.news(worker, decode_control(frames), now),
@@ -71,6 +73,7 @@ class WorkerMessages:
         known = self._parts.membership.workers.get(identity)
         was_reached = known is not None and known.reached
         restarted = self._parts.membership.ready(identity, body, now)
+        self._parts.memberships.begin(identity)
         self._parts.fan_outs.pass_number(body.get("fan_out"))
         if restarted is not None:
             self._parts.counters["workers_restarting"] += was_reached
@@ -131,13 +134,14 @@ class WorkerMessages:
         """Nothing more will be heard of it, and nothing sent."""
         self._forget_work(worker, now)
         self._parts.fan_outs.never_reached(worker, now)
+        self._parts.memberships.forget(worker.identity)
         self._parts.calls.never_reached(worker)
         self._parts.claims.drop(worker)
 
-    def welcome(self, worker: Worker, fresh: bool) -> None:
+    def welcome(self, worker: Worker, fresh: bool, now: float) -> None:
         """It has been told the ring: what waited for it goes. `fresh`: it has not heard all of others' claims."""
         if worker.reached:
             if fresh:
                 self._parts.claims.tell_all(worker)
-            self._parts.fan_outs.flow(worker)
+            self._parts.fan_outs.flow(worker, now)
             self._parts.calls.flow(worker)

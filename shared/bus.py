@@ -26,9 +26,10 @@ COUNTS1 = b"COUNTS1"  # fan-out u64 · JSON: what became of a push to all
 REPLY1 = b"REPLY1"  # call u64 · JSON
 CLAIM1 = b"CLAIM1"  # number u64 · JSON {"claims": [[token, binding, bound_by, moves], ...]}: clients held for others
 UNCLAIM1 = b"UNCLAIM1"  # JSON {"claims": [...]}: held here no longer
+MEMBERS1 = b"MEMBERS1"  # JSON {"groups": {"add", "remove"}, "uids": {...}, "whole"}: which of them have clients here
 # router -> worker
 PUSHES1 = b"PUSHES1"  # header · segments · index · data [· JSON: `Terms` of the segments flagged OPTIONS]
-ALL1 = b"ALL1"  # header · one segment · payload
+ALL1 = b"ALL1"  # header · one segment · payload [· JSON {"group": name} or {"uid": name}: only these clients]
 RING1 = b"RING1"  # JSON: epoch, live, leaving, fence (behind what came back STALE); a fence behind the older ring, too
 CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
 WHO1 = b"WHO1"  # say READY1 again
@@ -149,28 +150,99 @@ def unpack_entries(batch: Batch) -> Iterator[tuple[int, int, int]]:
     return ENTRY.iter_unpack(batch.entries)
 
 
+class Target(NamedTuple):
+    """Whom a fan-out is for, if not everybody."""
+
+    kind: str  # "group" or "uid"
+    name: str
+
+
 class FanOut(NamedTuple):
-    """A decoded ALL1: one payload for every client of the worker."""
+    """A decoded ALL1: one payload for every client of the worker, or those of a target."""
 
     epoch: Epoch
     number: int
     segment: Segment
     payload: bytes
+    target: Target | None = None
 
 
-def encode_fan_out(epoch: Epoch, number: int, segment: Segment, payload: bytes) -> list[bytes]:
-    """ALL1."""
-    return [ALL1, _HEADER.pack(*epoch, number), _SEGMENT.pack(*segment), payload]
+def encode_fan_out(
+    epoch: Epoch, number: int, segment: Segment, payload: bytes, target: Target | None = None
+) -> list[bytes]:
+    """ALL1. With a target it is only for workers whose READY1 says `targets`."""
+    more = [ujson.dumps({target.kind: target.name}).encode()] if target else []
+    return [ALL1, _HEADER.pack(*epoch, number), _SEGMENT.pack(*segment), payload, *more]
 
 
 def decode_fan_out(frames: Sequence[bytes]) -> FanOut:
     """An ALL1. Raises BusError."""
     try:
-        _, header, segment, payload = frames
+        _, header, segment, payload, *more = frames
         started, counter, number = _HEADER.unpack(header)
-        return FanOut(Epoch(started, counter), number, Segment._make(_SEGMENT.unpack(segment)), payload)
-    except (ValueError, StructError) as error:
+        target = _decode_target(more[0]) if more else None
+        return FanOut(Epoch(started, counter), number, Segment._make(_SEGMENT.unpack(segment)), payload, target)
+    except (ValueError, TypeError, StructError) as error:
         raise BusError(f"malformed ALL1: {error}") from None
+
+
+def _decode_target(frame: bytes) -> Target:
+    ((kind, name),) = dict(ujson.loads(frame)).items()
+    if kind not in ("group", "uid") or not isinstance(name, str):
+        raise ValueError("a target that is neither group nor uid")
+    return Target(kind, name)
+
+
+def is_targeted(frames: Sequence[bytes]) -> bool:
+    """Whether a well-formed ALL1 has a target."""
+    return len(frames) > 4
+
+
+class MembersNews(NamedTuple):
+    """A decoded MEMBERS1: groups and users that have a client on this worker from now on, or none any more."""
+
+    groups: Sequence[str] = ()
+    groups_gone: Sequence[str] = ()
+    uids: Sequence[str] = ()
+    uids_gone: Sequence[str] = ()
+    #: All have been told, and whoever the ring of this epoch brings has come; None: there may be others.
+    whole: Epoch | None = None
+
+
+def encode_members(news: MembersNews) -> list[bytes]:
+    """MEMBERS1."""
+    body: dict[str, Any] = {}
+    for kind, added, removed in (
+        ("groups", news.groups, news.groups_gone),
+        ("uids", news.uids, news.uids_gone),
+    ):
+        said = {"add": added, "remove": removed}
+        body |= {kind: {key: names for key, names in said.items() if names}} if added or removed else {}
+    if news.whole is not None:
+        body["whole"] = news.whole
+    return [MEMBERS1, ujson.dumps(body, escape_forward_slashes=False).encode()]
+
+
+def decode_members(frames: Sequence[bytes]) -> MembersNews:
+    """A MEMBERS1. Raises BusError."""
+    body = decode_control(frames)
+    whole = body.get("whole")
+    if whole is not None:
+        if not isinstance(whole, list) or len(whole) != 2 or not all(type(number) is int for number in whole):
+            raise BusError("MEMBERS1 that is whole for no epoch")
+        whole = Epoch(*whole)
+    groups, groups_gone, uids, uids_gone = (
+        _names(body, kind, key) for kind in ("groups", "uids") for key in ("add", "remove")
+    )
+    return MembersNews(groups, groups_gone, uids, uids_gone, whole)
+
+
+def _names(body: dict[str, Any], kind: str, key: str) -> list[str]:
+    said = body.get(kind, {})
+    names = said.get(key, []) if isinstance(said, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BusError(f"MEMBERS1 with {kind} that are no names")
+    return names
 
 
 def number_of(frames: Sequence[bytes]) -> int:

@@ -1,0 +1,64 @@
+"""Memberships: which workers have clients of a user or a group, as the workers tell (MEMBERS1).
+
+Pure. Soft state: it ends with the worker's incarnation, and is told again. While a worker may have members that it has
+not told of, it is taken to have members of everything: one copy of a message too many costs little. It is so from its
+READY1 on, and from each new ring on, which may bring it clients of others, until it says that it has told all.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from router.members import Worker
+from router.membership import Membership
+from shared.bus import Target, decode_members
+from shared.rings import NO_EPOCH, Epoch
+
+
+class _Told:
+    """What one worker has told. `whole`: all, with whoever the ring of that epoch brought."""
+
+    __slots__ = ("names", "whole")
+
+    def __init__(self) -> None:
+        self.names: dict[str, set[str]] = {"group": set(), "uid": set()}
+        self.whole: Epoch = NO_EPOCH
+
+
+class Memberships:
+    """What each worker has told, by its identity."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self._told: dict[bytes, _Told] = {}
+
+    def begin(self, identity: bytes) -> None:
+        """READY1: it tells everything anew."""
+        self._told[identity] = _Told()
+
+    def forget(self, identity: bytes) -> None:
+        """Nothing more will be heard of a worker."""
+        self._told.pop(identity, None)
+
+    def tell(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
+        """MEMBERS1. Raises BusError."""
+        news = decode_members(frames)
+        told = self._told.setdefault(worker.identity, _Told())
+        for kind, added, removed in (("group", news.groups, news.groups_gone), ("uid", news.uids, news.uids_gone)):
+            told.names[kind].update(added)
+            told.names[kind].difference_update(removed)
+        if news.whole is not None:
+            told.whole = max(told.whole, news.whole)
+
+    def joined(self, group: str, identities: Iterable[bytes]) -> None:
+        """These workers are being told that somebody has joined a group: each may have the client.
+
+        A worker that has none of its members answers so.
+        """
+        for identity in identities:
+            told = self._told.get(identity)
+            if told is not None:
+                told.names["group"].add(group)
+
+    def may_have(self, worker: Worker, target: Target) -> bool:
+        """Whether a worker has members of a user or a group, for all that is known."""
+        told = self._told.get(worker.identity)
+        return told is None or told.whole < self._membership.epoch or target.name in told.names[target.kind]
