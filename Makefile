@@ -2,7 +2,7 @@
 # make lint    ruff and mypy                        make bench   budgets beside measured figures
 # make clean   .venv and everything made by tools   make lock    constraints.txt anew
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
-# make protobufs   shared/protobufs/descriptors.binpb anew
+# make protobufs   shared/protobufs/descriptors.binpb anew, and the chat example's
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
 # make chaos-100k   the same with 100,000 clients; make chaos-stored: nothing stored is lost
 # make simulate   a thousand simulated fleets; others: make simulate SEEDS=1001..5000
@@ -56,6 +56,8 @@ docs: $(VENV)/installed-test
 protobufs: $(VENV)/installed-test
 	@$(BIN)/python -m grpc_tools.protoc -I shared/protobufs --include_imports \
 		--descriptor_set_out=shared/protobufs/descriptors.binpb shared/protobufs/*.proto
+	@$(BIN)/python -m grpc_tools.protoc -I examples/chat/protobufs --include_imports \
+		--descriptor_set_out=examples/chat/protobufs/chat.binpb examples/chat/protobufs/*.proto
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
