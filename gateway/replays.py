@@ -116,7 +116,8 @@ class Replays:
                 self._block(connection)
             return
         state.reading = True
-        self._storing.read(token, state.after, room, lambda result, code: self._read(connection, state, result))
+        known = state.newest
+        self._storing.read(token, state.after, room, lambda result, code: self._read(connection, state, known, result))
 
     def _room(self, connection: Connection) -> int:
         """How many messages it may be sent now."""
@@ -138,15 +139,15 @@ class Replays:
         for connection in blocked:
             self._clients.guarded(self.go_on, connection)
 
-    def _read(self, connection: Connection, state: StoredState, result: cached.Result | None) -> None:
-        """The answer to a read."""
+    def _read(self, connection: Connection, state: StoredState, known: int, result: cached.Result | None) -> None:
+        """The answer to a read; `known`: the newest number when it was asked for."""
         state.reading = False
         if connection.stored is not state or not self._clients.table.holds(connection):
             return
         if not isinstance(result, cached.Messages):
             self._block(connection)
             return
-        if result.newest < state.after:  # a store that has lost everything counts from 1 again
+        if result.newest < max(state.after, known):  # a store that has lost everything counts from 1 again
             state.after, state.newest = 0, result.newest
             self.go_on(connection)
             return

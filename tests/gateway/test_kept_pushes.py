@@ -617,6 +617,26 @@ def test_a_store_that_has_lost_everything_counts_anew(one, cache):
     assert connection.stored.after == 0
 
 
+def test_a_store_that_has_lost_everything_is_not_read_for_ever(one, cache):
+    cache.holds = True
+    end, connection = come(one, b"alice")
+    number, outcomes = push(one, b"alice", b"1", b"2")
+    assert outcomes == [HELD, HELD]
+    carry_out = cache.carry_out
+
+    def lost_when_read(operation):
+        if isinstance(operation, cached.Read) and cache.newest:
+            cache.kept, cache.newest, cache.keys = {}, {}, {}
+        return carry_out(operation)
+
+    cache.carry_out = lost_when_read
+    cache.go_on()
+    assert later(one, number, 2) == [(0, STORED), (1, STORED)]
+    until(lambda: live(connection))
+    assert kept(one, b"alice", b"3") == [SENT]
+    assert bodies(end, 1) == [b"3"]
+
+
 def test_expired_ones_are_passed_over(one, cache):
     cache.store(_store(b"alice", b"old")._replace(expires=1))
     cache.store(_store(b"alice", b"new")._replace(key=b"k" * 18))
