@@ -75,6 +75,7 @@ SHELLS = ROOTS | {
 #: Packages and modules of services whose business is I/O; what is pure in them is listed.
 PURE_SERVICES = frozenset(
     {
+        "services.api.addresses",
         "services.catalogue",
         "services.clients.subscriptions",
         "services.clients.texts",

@@ -15,6 +15,12 @@ def read(source: Any, length: int, seconds: float) -> bytes | None:
     return None
 
 
+def announced(length: str, most: int) -> int:
+    """A Content-Length of decimal digits, at most `most` + 1: int() refuses more than 4,300 digits."""
+    digits = length.lstrip("0")
+    return most + 1 if len(digits) > len(str(most)) else min(int(digits or "0"), most + 1)
+
+
 def leave_unread(source: Any) -> None:
     """Nothing more is read of `wsgi.input`. pywsgi would read all of it, to use the connection for another request."""
     source.content_length, source.chunked_input = 0, False

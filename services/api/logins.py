@@ -9,6 +9,7 @@ import msgpack
 import ujson
 
 from services.api import bodies
+from services.api.addresses import client_address
 from shared.calls import Internal, internal
 from shared.settings import split
 
@@ -44,9 +45,10 @@ class LoginRoutes:
         length = str(environ.get("CONTENT_LENGTH") or "")
         if not (length.isascii() and length.isdecimal()):
             return _fault(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing")
-        if int(length) > BODY_MAX:
-            return _fault(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body of {length} bytes exceeds {BODY_MAX}")
-        body = bodies.read(environ["wsgi.input"], int(length), BODY_S)
+        size = bodies.announced(length, BODY_MAX)
+        if size > BODY_MAX:
+            return _fault(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body of {length[:20]} bytes exceeds {BODY_MAX}")
+        body = bodies.read(environ["wsgi.input"], size, BODY_S)
         if body is None:
             return _fault(HTTPStatus.REQUEST_TIMEOUT, "the body did not come")
         try:
@@ -72,16 +74,8 @@ class LoginRoutes:
         return PostAnswer(HTTPStatus.TOO_MANY_REQUESTS if retry_after_s else HTTPStatus.OK, said, retry_after_s)
 
     def _address(self, environ: Mapping[str, Any]) -> str:
-        """Who asks; behind a trusted proxy, whom that one names last."""
-        address = str(environ.get("REMOTE_ADDR") or "")
-        forwarded = str(environ.get("HTTP_X_FORWARDED_FOR") or "").rpartition(",")[2].strip()
-        return forwarded if forwarded and self._is_trusted(address) else address
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            return any(ipaddress.ip_address(address) in network for network in self._proxies)
-        except ValueError:
-            return False
+        peer, forwarded = environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR")
+        return client_address(str(peer or ""), str(forwarded or ""), self._proxies)
 
 
 def _fault(status: HTTPStatus, message: str) -> PostAnswer:

@@ -62,10 +62,12 @@ class Batch(Request):
 
     __slots__ = ("_body", "_doubts", "_last", "pending", "pushes")
 
-    def __init__(self, number: int, key: bytes, pushes: Sequence[Push]) -> None:
+    def __init__(self, number: int, key: str, pushes: Sequence[Push]) -> None:
         options = pushes[0].options
         super().__init__(number, options.timeout_s)
         self.pushes = pushes
+        for index, push in enumerate(pushes):
+            push.place = (key, index)
         self._body = [options.with_id(key), *pack_targets([(push.target, push.payload) for push in pushes])]
         self.pending: Sequence[int] = range(len(pushes))
         # Positions that may have been delivered although nobody could say so.

@@ -41,9 +41,11 @@ class Protocol:
         self.policy = policy
         self.link = Link(endpoints, policy)
         self.ledger = Ledger(policy)
-        self._name, self._key_prefix = name, key_prefix
+        self.name, self._key_prefix = name, key_prefix.decode()
         self._window = Window(policy.window)
         self._queue = PushQueue(policy.ordered)
+        # Requests with an `id` of the caller's.
+        self._whole: deque[list[Push]] = deque()
         self._questions: deque[Question] = deque()
         self._number = 0
         self._next_sweep = 0.0
@@ -77,6 +79,16 @@ class Protocol:
         self._check_open()
         self.ledger.enter(push)
         self._queue.put(push)
+
+    def put_whole(self, pushes: list[Push]) -> None:
+        """Takes the pushes of one request with an `id` of its own; they wait for no other of their tokens.
+
+        Raises SenderError `closed`.
+        """
+        self._check_open()
+        for push in pushes:
+            self.ledger.enter(push)
+        self._whole.append(pushes)
 
     def put_question(self, question: Question) -> None:
         """Takes a question. Raises SenderError `closed`."""
@@ -178,7 +190,7 @@ class Protocol:
             self._sweep(now)
         messages: list[list[bytes]] = []
         if self.link.take_hello_due():
-            messages.append([HELLO1, self._name, _ABOUT])
+            messages.append([HELLO1, self.name, _ABOUT])
         while self.link.is_ready and self._window.has_room() and self._window.may_send(now):
             request = self._window.next_again(now) or self._next_new()
             if request is None:
@@ -192,13 +204,18 @@ class Protocol:
     def _next_new(self) -> Request | None:
         if self._questions:
             return Inquiry(self._next_number(), self._questions.popleft(), self.policy.answer_grace_s)
+        while self._whole:
+            pushes = self._whole.popleft()
+            if sum([push.size + TARGET.size for push in pushes]) <= self._frame_bytes:
+                return Batch(self._next_number(), str(pushes[0].options.key), pushes)
+            self._finish([(push, Outcome.TOO_LARGE) for push in pushes])
         most = min(self.policy.batch_pushes, self._targets)
         most_bytes = min(self.policy.batch_bytes, self._frame_bytes)
         while self._queue:
             pushes = self._queue.take(most, most_bytes)
             if pushes and not self._is_too_large(pushes[0]):
                 number = self._next_number()
-                return Batch(number, b"%b-%d" % (self._key_prefix, number), pushes)
+                return Batch(number, f"{self._key_prefix}-{number}", pushes)
             self._finish([(push, Outcome.TOO_LARGE) for push in pushes])
         return None
 
@@ -227,7 +244,7 @@ class Protocol:
         lost, self._window = self._window, Window(self.policy.window)
         for request in lost:
             self._give_up(request, fault)
-        self.ledger.finish([(push, Outcome.UNAVAILABLE) for push in self._queue.take_all()])
+        self.ledger.finish([(push, Outcome.UNAVAILABLE) for push in [*self._queue.take_all(), *self._take_whole()]])
         while self._questions:
             self.ledger.answer(self._questions.popleft(), error=fault)
 
@@ -242,7 +259,8 @@ class Protocol:
         self._next_sweep = now + min(_SWEEP_S, self.policy.give_up_s / 10)
         if self.link.is_ready and (silence := self._window.longest_silence(now, self.policy.answer_grace_s)):
             self.connection_lost(now, f"no answer within {silence:g} s")
-        self.ledger.finish([(push, Outcome.UNAVAILABLE) for push in self._queue.take_expired(now)])
+        expired = [*self._queue.take_expired(now), *self._take_whole(now)]
+        self.ledger.finish([(push, Outcome.UNAVAILABLE) for push in expired])
         fault = SenderError("timed_out", f"no router answered within {self.policy.give_up_s:g} s")
         for request in [request for request in self._window if request.deadline() <= now]:
             if self._window.drop(request) and self.link.is_ready:
@@ -252,6 +270,13 @@ class Protocol:
             self.ledger.answer(self._questions.popleft(), error=fault)
 
     # --- ends
+
+    def _take_whole(self, now: float = float("inf")) -> list[Push]:
+        """Pushes of unsent requests with an `id` of their own that are past their deadline."""
+        expired: list[Push] = []
+        while self._whole and self._whole[0][0].deadline <= now:
+            expired += self._whole.popleft()
+        return expired
 
     def _finish(self, final: list[tuple[Push, Outcome]]) -> None:
         """Pushes that were sent and have their last word: the next ones for their tokens may go."""

@@ -58,7 +58,7 @@ class PushQueue:
 
     def release(self, push: Push) -> None:
         """The push is answered: the next one for its token may go."""
-        if not self._ordered or push.options.to_many:
+        if not self._ordered or push.options.to_many or push.options.key is not None:
             return
         followers = self._behind.get(push.target)
         if followers:

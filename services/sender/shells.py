@@ -16,6 +16,7 @@ from services.sender.statistics import Statistics
 from services.sender.tickets import Push, Question, Ticket
 from shared.errors import SenderError
 from shared.outcomes import Outcome
+from shared.push_ids import id_prefix, push_id
 from shared.requests import FIND1, KICK1, NAME_MAX_BYTES, STAT1
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:6700"
@@ -81,6 +82,36 @@ class Shell:
                 yield pending.popleft().result()
         for push in pending:
             yield push.result()
+
+    def push_request(
+        self, pushes: Iterable[tuple[str | bytes, str | bytes]], *, id: str | None = None, **options: Any
+    ) -> list[Push]:
+        """Pushes (target, payload) pairs, all of them or none; their tickets. `to` among the options: see PUSH1.
+
+        With `id` they are one request of that idempotency key: the same again, also by another sender of this name,
+        pushes nothing twice. They are not held back for other pushes to their tokens that are repeated. Raises
+        SenderError `queue_full` rather than wait; a ticket's `result()` may raise it too, `id_reused` among others.
+        """
+        option_set = self._options(options) if id is None else encode_options(options, id)
+        until = monotonic() + self.policy.give_up_s
+        tickets = [Push(self, until, _encoded(target), _encoded(payload), option_set) for target, payload in pushes]
+        self._check_process()
+        with self._loop.lock:
+            self._check_room()
+            if id is None:
+                for ticket in tickets:
+                    self._protocol.put_push(ticket)
+            elif tickets:
+                self._protocol.put_whole(tickets)
+            self._loop.wake()
+        return tickets
+
+    def push_id(self, push: Push) -> str | None:
+        """Its id as clients see it (docs/sender-protocol.md, section Push ids); None before it has been sent."""
+        if push.place is None:
+            return None
+        key, index = push.place
+        return push_id(id_prefix(self._protocol.name, key.encode()), index)
 
     def push_all(self, payload: str | bytes, **options: Any) -> FanOut:
         """Pushes to every client and waits for what became of it."""
@@ -215,12 +246,17 @@ class Shell:
                     protocol.put_push(push)
                     self._loop.wake()
                     return push
+                if not wait:
+                    self._check_room()
                 self._loop.room.clear()
-            if not wait:
-                opened = protocol.ledger
-                waiting = f"{opened.pushes_open} pushes of {opened.bytes_open} bytes are waiting"
-                raise SenderError("queue_full", waiting)
             self._loop.room.wait()
+
+    def _check_room(self) -> None:
+        """With the lock held. Raises SenderError `queue_full`."""
+        if self._protocol.is_full():
+            opened = self._protocol.ledger
+            waiting = f"{opened.pushes_open} pushes of {opened.bytes_open} bytes are waiting"
+            raise SenderError("queue_full", waiting)
 
     def _ask(self, command: bytes, arguments: list[bytes]) -> Question:
         self._check_process()

@@ -64,15 +64,16 @@ class Ticket(Generic[T]):
 
 
 class Push(Ticket[Outcome]):
-    """One push on its way. `detail` holds the counts of a push to all."""
+    """One push on its way. `detail` holds the counts of a push to all, `place` the `id` of its request and its index."""
 
-    __slots__ = ("detail", "options", "payload", "target")
+    __slots__ = ("detail", "options", "payload", "place", "target")
 
     def __init__(self, shell: Shell | None, deadline: float, target: bytes, payload: bytes, options: OptionSet) -> None:
         self.shell, self.deadline = shell, deadline
         self.target, self.payload, self.options = target, payload, options
         self.value = self.error = self.signal = self.callbacks = None
         self.detail: dict[str, int] | None = None
+        self.place: tuple[str, int] | None = None
 
     @property
     def size(self) -> int:

@@ -63,6 +63,15 @@ def test_bad_bodies(body: bytes, status: int):
     assert answer.body["code"] == 1
 
 
+@pytest.mark.parametrize("length", ["9" * 19, "9" * 5000, f"{BODY_MAX + 1}", "0" * 5000 + "99999"])
+def test_lengths_of_many_digits(length: str):
+    assert post(Service(), b"{}", CONTENT_LENGTH=length).status == 413
+
+
+def test_zeros_before_a_length():
+    assert post(Service(), b"{}", CONTENT_LENGTH="0" * 5000 + "2").status == 200
+
+
 def test_no_length():
     assert post(Service(), b"{}", CONTENT_LENGTH="").status == 411
 

@@ -10,7 +10,7 @@ REPEAT = (Outcome.UNAVAILABLE, Outcome.UNKNOWN)
 
 
 def make(*tokens: str) -> Batch:
-    return Batch(7, b"k-7", [Push(None, 0.0, token.encode(), b"p" + token.encode(), DEFAULT) for token in tokens])
+    return Batch(7, "k-7", [Push(None, 0.0, token.encode(), b"p" + token.encode(), DEFAULT) for token in tokens])
 
 
 def outcomes(final: list[tuple[Push, Outcome]]) -> dict[bytes, Outcome]:
@@ -25,7 +25,7 @@ def test_frames_are_a_request_that_routers_understand():
 
 def test_options_go_along():
     push = Push(None, 0.0, b"a", b"", encode_options({"timeout_ms": 900, "signal": 9}))
-    options = decode_push(Batch(1, b"k", [push]).frames()).options
+    options = decode_push(Batch(1, "k", [push]).frames()).options
     assert (options.timeout_ms, options.signal, options.id) == (900, 9, "k")
 
 
@@ -91,4 +91,4 @@ def test_an_inquiry_repeats_itself():
 
 
 def test_options_are_json():
-    assert ujson.loads(DEFAULT.with_id(b"k-1")) == {"id": "k-1"}
+    assert ujson.loads(DEFAULT.with_id("k-1")) == {"id": "k-1"}

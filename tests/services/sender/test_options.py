@@ -9,7 +9,7 @@ from shared.requests import parse_options
     "options", [{}, {"timeout_ms": 100}, {"to": "all", "sub_signal": "MN"}, {"collapse": 'a"\\/ä', "ttl": 3}]
 )
 def test_with_id_is_what_was_said_and_the_id(options: dict[str, object]):
-    parsed = parse_options(encode_options(options).with_id(b"k-1"))
+    parsed = parse_options(encode_options(options).with_id("k-1"))
     assert parsed.id == "k-1"
     for name in options.keys() - {"sub_signal"}:
         assert getattr(parsed, name) == options[name]

@@ -91,7 +91,7 @@ def test_pushes_arrive_once_in_order_with_their_ids(routed: Routed, kind: Any):
         assert sender.kick(["t1"]) == [False]
         assert sender.stat()["router"]["live"] == 1
     holder.check(pushes)
-    key = sender._protocol._key_prefix + b"-1"
+    key = sender._protocol._key_prefix.encode() + b"-1"
     assert routed.worker.arrivals[0].copy_of == (id_prefix(b"billing", key), 0)
 
 
@@ -199,3 +199,18 @@ def test_only_permitted_keys_get_in(keys: dict[str, tuple[bytes, bytes]], tmp_pa
             sender.wait_ready(0.5)
     finally:
         routed.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_id_again_pushes_nothing_twice(routed: Routed, kind: Any):
+    routed.worker.decide = Holder().decide
+    pairs = [("t1", "x"), ("t2", "y")]
+    for _ in range(2):
+        with kind(routed.fleet.endpoint, name="billing") as sender:
+            tickets = sender.push_request(pairs, id="order-7")
+            assert [ticket.result(10) for ticket in tickets] == [Outcome.SENT] * 2
+            (other,) = sender.push_request([("t1", "other")], id="order-7")
+            with pytest.raises(SenderError, match="id_reused"):
+                other.result(10)
+    arrived = [arrival.payload for arrival in routed.worker.arrivals]
+    assert sorted(arrived) == [b"x", b"y"]

@@ -16,6 +16,7 @@ from services.sender import CurveKeys, Outcome, Push, Sender, SenderError
 from services.sender.connections import Connection
 from services.sender.shells import Shell
 from shared.errors import RequestError
+from shared.push_ids import id_prefix, push_id
 from shared.requests import HELLO1, decode_push, encode_done, encode_fail
 from tests.fleet.ports import free_ports
 from tests.services.sender.router_socket import Frames, RouterSocket, obliging, only_hello
@@ -400,3 +401,50 @@ def test_a_forgotten_sender_does_not_keep_the_process():
             f"import services.sender as s; sender = s.Sender({router.endpoint!r}); sender.push_nowait('a', 'x')"
         )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_request_of_many_pushes_without_waiting(kind: Any):
+    with RouterSocket() as router, kind.Sender(router.endpoint, name="billing") as sender:
+        tickets = sender.push_request([("a", "x"), ("a", "y"), ("b", "z")], ttl=5)
+        assert [ticket.result(10) for ticket in tickets] == [Outcome.SENT] * 3
+        assert sorted(router.pushed()) == [(b"a", b"x"), (b"a", b"y"), (b"b", b"z")]
+        assert len({sender.push_id(ticket) for ticket in tickets}) == 3
+
+
+def test_a_request_with_an_id_goes_as_it_is(kind: Any):
+    with RouterSocket() as router, kind.Sender(router.endpoint, name="billing", batch_pushes=2) as sender:
+        pairs = [("a", "x"), ("a", "y"), ("b", "z")]
+        tickets = sender.push_request(pairs, id='k/"1"', ttl=5)
+        assert [ticket.result(10) for ticket in tickets] == [Outcome.SENT] * 3
+        (request,) = router.requests()
+        assert (decode_push(request).options.id, decode_push(request).options.ttl) == ('k/"1"', 5)
+        assert list(router.pushed()) == [(token.encode(), payload.encode()) for token, payload in pairs]
+        prefix = id_prefix(b"billing", b'k/"1"')
+        assert [sender.push_id(ticket) for ticket in tickets] == [push_id(prefix, index) for index in range(3)]
+        assert sender.push("a", "again") is Outcome.SENT
+        with pytest.raises(SenderError, match="bad_options: id is not text"):
+            sender.push_request(pairs, id="k" * 513)
+        assert sender.push_request([], id="k") == []
+
+
+def test_a_request_with_an_id_that_never_goes(kind: Any):
+    with RouterSocket() as router, kind.Sender(router.endpoint, give_up_s=0.2) as sender:
+        sender.wait_ready(10)
+        router.close()
+        waiting = sender.push_request([("a", "x")], id="k")
+        assert waiting[0].result(10) in (Outcome.UNAVAILABLE, Outcome.UNKNOWN)
+    with kind.Sender("tcp://127.0.0.1:1", give_up_s=30, queue_pushes=2) as sender:
+        unsent = sender.push_request([("a", "x"), ("b", "y")], id="k")
+        assert sender.push_id(unsent[0]) is None
+        with pytest.raises(SenderError, match="queue_full"):
+            sender.push_request([("c", "z")])
+        sender.close(0)
+        assert [ticket.result(10) for ticket in unsent] == [Outcome.UNAVAILABLE] * 2
+
+
+def test_a_request_that_is_too_large_for_a_frame(kind: Any):
+    with RouterSocket() as router, kind.Sender(router.endpoint) as sender:
+        sender.wait_ready(10)
+        (ticket,) = sender.push_request([("a", b"x" * (64 << 20))], id="k")
+        assert ticket.result(10) is Outcome.TOO_LARGE
+        assert not router.requests()
