@@ -23,7 +23,7 @@ from gateway.storing import Storing
 from shared import cached_messages as cached
 from shared.bus import HELD, KEPT
 from shared.outcomes import Outcome
-from shared.settings import Settings
+from shared.settings import Settings, split
 from shared.signals import PublishError
 
 _ON_ITS_WAY = (Outcome.SENT, Outcome.BUFFERED)
@@ -44,6 +44,7 @@ class KeptPushes:
         self.storing = Storing(
             clients,
             caches=settings.message_caches,
+            has_caches=bool({"all", "message-cache"}.intersection(split(settings.services))),
             most=settings.held_pushes_max,
             most_bytes=settings.held_bytes_max,
         )
@@ -137,8 +138,9 @@ class KeptPushes:
             if expires <= _unix_ms():
                 return Outcome.EXPIRED
             if self.storing.serves(token):
+                self.replays.catch_up(connection)
                 return self._store_and_send(connection, push, expires)
-            if self.storing.expects(token):
+            if self.storing.keeps(token):
                 return Outcome.UNAVAILABLE  # it can be kept when it is repeated
         if state is not None and not state.live:
             return self._queue(connection, push)

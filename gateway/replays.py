@@ -238,6 +238,15 @@ class Replays:
             self._clients.later(0, self._scan)
         self._scan_at = 0
 
+    def catch_up(self, connection: Connection) -> None:
+        """It is about to be sent something newer than what a cache that has just come may have for it."""
+        if (
+            self._scan_at is not None
+            and connection.fd >= self._scan_at
+            and self._storing.number_of(connection.token or b"") in self._came
+        ):
+            self.begin(connection)
+
     def _scan(self) -> None:
         by_fd, start = self._clients.table.by_fd, self._scan_at or 0
         end = min(start + _SCAN_PER_TURN, len(by_fd))

@@ -69,6 +69,7 @@ class _Cache:
     def __init__(self, number: int) -> None:
         self.topic = internal(Internal.MESSAGES + number)
         self.served = False
+        self.belongs = False  # it is one of this fleet's, there or not
         self.expected_until = 0  # tick
         self.under_way = 0  # calls
         self.waiting: deque[_Operation] = deque()
@@ -79,8 +80,8 @@ class _Cache:
 class Storing:
     """All message caches, as this worker sees them."""
 
-    def __init__(self, clients: ClientLoop, *, caches: int, most: int, most_bytes: int) -> None:
-        """`most`, `most_bytes`: what may wait, and be under way, altogether."""
+    def __init__(self, clients: ClientLoop, *, caches: int, has_caches: bool, most: int, most_bytes: int) -> None:
+        """`has_caches`: the fleet is to have some. `most`, `most_bytes`: what may wait and be under way in all."""
         self._clients = clients
         self._counters = clients.counters
         self.calls: Asking = NoCalls()
@@ -97,9 +98,10 @@ class Storing:
         self.changed: Callable[[bytes, int], None] = lambda token, count: None
         #: A cache has come: there may be pushes that nobody has read. Told its number.
         self.arrived: Callable[[int], None] = lambda number: None
-        for number in clients.ledger.own.get("caches", ()):  # those that a predecessor had
-            if number < caches:
-                self._caches[number].expected_until = clients.wheel.tick + _EXPECTED_TICKS
+        known = clients.ledger.own.get("caches", ())  # to a predecessor
+        for number, cache in enumerate(self._caches):
+            if has_caches or number in known:
+                cache.belongs, cache.expected_until = True, clients.wheel.tick + _EXPECTED_TICKS
         clients.each_tick(self._tick)
 
     def number_of(self, token: bytes) -> int:
@@ -115,13 +117,20 @@ class Storing:
         cache = self._caches[slot_of(token) % len(self._caches)]
         return cache.served or self._clients.wheel.tick < cache.expected_until
 
+    def keeps(self, token: bytes) -> bool:
+        """Whether what is to be kept for a token is kept, now or when its cache is back."""
+        cache = self._caches[slot_of(token) % len(self._caches)]
+        return cache.served or cache.belongs
+
     def look(self) -> None:
         """Which caches there are may have changed."""
         for number, cache in enumerate(self._caches):
             served = self.calls.serves(cache.topic)
             if served and not cache.served:
                 cache.served = True
-                self._note()
+                if not cache.belongs:
+                    cache.belongs = True
+                    self._note()
                 self.arrived(number)
             elif cache.served and not served:
                 self._gone(cache)
@@ -129,12 +138,10 @@ class Storing:
     def _gone(self, cache: _Cache) -> None:
         cache.served = False
         cache.expected_until = self._clients.wheel.tick + _EXPECTED_TICKS
-        self._note()
 
     def _note(self) -> None:
         """For a successor: it waits for these before it takes any client for live."""
-        served = [number for number, cache in enumerate(self._caches) if cache.served]
-        self._clients.ledger.note_own("caches", served)
+        self._clients.ledger.note_own("caches", [number for number, cache in enumerate(self._caches) if cache.belongs])
 
     def _tick(self, tick: int) -> None:
         self.look()

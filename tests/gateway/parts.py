@@ -164,7 +164,7 @@ class Clients:
     """A ClientLoop and the ends of its connections."""
 
     def __init__(self, **changes):
-        self.settings = replace(Settings(), **changes)
+        self.settings = replace(Settings(services=""), **changes)
         self.counters = new_counters()
         self.loop = ClientLoop(self.settings, StreamLimits(self.settings.body_limit_bytes), self.counters)
         self.loop.wheel.tick += AHEAD

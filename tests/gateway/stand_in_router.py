@@ -36,6 +36,7 @@ class StandInRouter:
             "api_port": ports[2],
             "host_name": "h",
             "worker_heartbeat_ms": 100,
+            "services": "",
             **settings,
         }
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("PUSH_")}

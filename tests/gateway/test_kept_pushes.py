@@ -539,6 +539,41 @@ def test_a_cache_that_comes_back_is_waited_for(one, cache):
     assert later(one, plain) == [(0, SENT)]
 
 
+def test_where_a_cache_belongs_it_is_waited_for_from_the_start(worker):
+    one = worker(services="message-cache")
+    one.ring(1, [one])
+    cache = StandInCache()
+    cache.store(_store(b"alice", b"1"))
+    end, connection = come(one, b"alice")
+    turns()
+    assert not live(connection)
+    assert push(one, b"alice", b"2")[1] == [UNAVAILABLE]
+    cache.join(one)
+    assert bodies(end, 1) == [b"1"]
+    until(lambda: live(connection))
+    assert kept(one, b"alice", b"2") == [SENT]
+
+
+def test_where_a_cache_belongs_nothing_to_be_kept_is_only_sent_however_long_it_is_away(one, cache):
+    end, connection = come(one, b"alice")
+    turns()
+    cache.there = False
+    one.advance(60)
+    until(lambda: live(connection))
+    assert push(one, b"alice", b"1")[1] == [UNAVAILABLE]
+    assert one.push((b"alice", b"2")) == [SENT]
+    assert bodies(end, 1) == [b"2"]
+
+
+def test_what_a_cache_that_has_just_come_may_have_goes_before_a_newer_push(one):
+    end, _ = come(one, b"alice")
+    cache = StandInCache()
+    cache.store(_store(b"alice", b"1"))
+    cache.join(one)  # nobody has read from it yet
+    assert push(one, b"alice", b"2")[1] == [HELD]
+    assert bodies(end, 2) == [b"1", b"2"]
+
+
 def test_an_acknowledged_push_that_may_be_stored_does_not_come_again(one, cache):
     end, _ = come(one, b"alice", ack=True)
     turns()
