@@ -40,7 +40,8 @@ class Settings:
     client_port: int = _whole(6789, "TCP port for clients of every protocol", 1, 65535)
     sender_port: int = _whole(6700, "TCP port of the router's sender endpoint", 1, 65535)
     sender_host: str = _text("", "address of the sender endpoint; empty: host")
-    api_port: int = _whole(8080, "TCP port of the status service: health, figures and logins over HTTP", 1, 65535)
+    api_port: int = _whole(8080, "TCP port of the HTTP API: health, figures, logins and /v1", 1, 65535)
+    api_host: str = _text("", "address of the HTTP API; empty: host")
     workers: int = _whole(2, "gateway workers on this host", 1, 1024)
     routers: int = _whole(1, "routers on this host; router i takes senders on sender_port + i", 0, 64)
     router_list: str = _text(
@@ -74,6 +75,10 @@ class Settings:
     auth_required: bool = _flag(False, "SUB needs a credential (AUTH) first")
     auth_keys_file: str = _text("", "JSON list of {kid, alg: HS256 or EdDSA, key} that verify credentials")
     auth_audience: str = _text("push-gateway", "`aud` that a credential must name")
+    # HTTP API
+    api_keys_file: str = _text("", "keys of the HTTP API (pushctl key); empty: state/api_keys.json in data_dir")
+    api_connections_max: int = _whole(2048, "connections to the HTTP API at a time; over it: 503 at once", 8, 1_000_000)
+    api_requests_max: int = _whole(512, "requests to the HTTP API under way at a time; over it: 503 at once", 1, 10**6)
     # calls to services
     call_timeout_ms: int = _whole(5000, "longest wait for a service's answer", 100, 600_000)
     calls_max: int = _whole(32, "calls of one client that may await their answers; then it is not read", 1, 65535)
@@ -174,6 +179,10 @@ class Settings:
         return self.bus_host or self.host
 
     @property
+    def api_listens_on(self) -> str:
+        return self.api_host or self.host
+
+    @property
     def services_listen_on(self) -> str:
         return self.service_host or self.host
 
@@ -254,7 +263,7 @@ _KIND_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
 def _check_together(settings: Settings) -> None:
     """Bounds that concern more than one setting, or the form of a text."""
     _check_address("host", settings.host)
-    for key in ("sender_host", "bus_host", "service_host"):
+    for key in ("sender_host", "bus_host", "service_host", "api_host"):
         if getattr(settings, key):
             _check_address(key, getattr(settings, key))
     if not settings.host_name.isprintable() or "/" in settings.host_name or len(settings.host_name.encode()) > 200:

@@ -76,6 +76,9 @@ SHELLS = ROOTS | {
 PURE_SERVICES = frozenset(
     {
         "services.api.addresses",
+        "services.api.keys",
+        "services.api.problems",
+        "services.api.v1.shapes",
         "services.catalogue",
         "services.clients.subscriptions",
         "services.clients.texts",

@@ -103,7 +103,10 @@ class Application:
 def is_same_origin(environ: Environ) -> bool:
     """Whether a WebSocket was opened by no browser, or by a page of this very server; others may not look in."""
     origin = environ.get("HTTP_ORIGIN")
-    return origin is None or urlsplit(origin).netloc == environ.get("HTTP_HOST")
+    try:
+        return origin is None or urlsplit(origin).netloc == environ.get("HTTP_HOST")
+    except ValueError:
+        return False
 
 
 def failure(error: SenderError) -> dict[str, Any]:

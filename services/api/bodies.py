@@ -21,6 +21,13 @@ def announced(length: str, most: int) -> int:
     return most + 1 if len(digits) > len(str(most)) else min(int(digits or "0"), most + 1)
 
 
+def is_unread(source: Any) -> bool:
+    """Whether a request has a body of which something is left."""
+    if source.chunked_input:
+        return bool(source.chunk_length)  # -1 before the first
+    return bool(source.position < (source.content_length or 0))
+
+
 def leave_unread(source: Any) -> None:
     """Nothing more is read of `wsgi.input`. pywsgi would read all of it, to use the connection for another request."""
     source.content_length, source.chunked_input = 0, False

@@ -9,13 +9,17 @@ from functools import partial
 from typing import Any
 
 import gevent
-from gevent.pool import Pool
-from gevent.pywsgi import WSGIServer
-from geventwebsocket.handler import WebSocketHandler
 
+from services.api.admissions import Server
 from services.api.application import Application
 from services.api.asking import Asking
+from services.api.gates import Gate
 from services.api.logins import LoginRoutes
+from services.api.routes import Routes
+from services.api.v1.access import open_access
+from services.api.v1.application import make_application
+from services.api.v1.calls import Calls
+from services.api.v1.parts import Parts
 from services.library import Service
 from services.sender import CurveKeys
 from services.sender.gevent import Sender
@@ -24,49 +28,43 @@ from services.status.figures import Figures
 from services.status.keys import status_keys
 from services.status.readiness import ANSWER_S, not_ready
 from shared.errors import SenderError, SettingsError
+from shared.requests import NAME_MAX_BYTES
 from shared.settings import Settings
+from shared.startup.descriptors import raise_descriptor_limit
 
 logger = logging.getLogger(__name__)
 
-#: Watchers and requests at a time; further ones wait to be accepted.
-CONNECTIONS_MAX = 256
-#: Longest silence (seconds) within a request, and longest wait for a watcher that does not read.
-SILENCE_S = 10.0
-
-
-class Server(WSGIServer):  # type: ignore[misc]  # gevent.pywsgi has no types
-    """pywsgi with a time limit on its sockets."""
-
-    def handle(self, sock: Any, address: Any) -> None:
-        sock.settimeout(SILENCE_S)
-        super().handle(sock, address)
+#: Connections that wait to be accepted.
+_BACKLOG = 4096
+#: Longest time (seconds) that a push is tried; whoever asked is told UNKNOWN before that.
+_GIVE_UP_S = 75.0
 
 
 def serve(settings: Settings) -> int:
     """Answer until SIGTERM or SIGINT; the exit status. Raises SettingsError (`api_port` where the port is taken)."""
     curve = status_keys(settings)
     listener = open_listener(settings)
-    sender = open_sender(settings, curve)
-    ask = sender.stat if sender else _no_router
+    access = open_access(settings)
+    raise_descriptor_limit()
+    asker, pusher = open_sender(settings, curve), open_pusher(settings, curve)
+    figures = Figures(asker.stat if asker else _no_router)
     service = _start_service(settings)
-    logins = LoginRoutes(Asking(service), settings.trusted_proxies) if service else None
-    application = Application(Figures(ask), partial(not_ready, settings, status=False), logins)
-    server = Server(
-        listener,
-        application,
-        handler_class=WebSocketHandler,
-        spawn=Pool(CONNECTIONS_MAX),
-        log=None,
-        error_log=logger,
-    )
+    asking = Asking(service) if service else None
+    parts = Parts(settings, pusher, Calls(asking), figures.latest, access)
+    logins = LoginRoutes(asking, settings.trusted_proxies) if asking else None
+    others = Application(figures, partial(not_ready, settings, status=False), logins)
+    # A further group of routes is a WSGI application here.
+    routes = Routes({"/v1": Gate(make_application(parts), settings.api_requests_max)}, otherwise=others)
+    server = Server(listener, routes, settings.api_connections_max)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, gevent.spawn, server.stop, 1)
-    logger.info("listening on %s port %d", settings.host, settings.api_port)
+    logger.info("listening on %s port %d", settings.api_listens_on, settings.api_port)
     server.serve_forever()
     if service:
         service.stop(0)
-    if sender:
-        sender.close(0)
+    for sender in (asker, pusher):
+        if sender:
+            sender.close(0)
     return 0
 
 
@@ -87,18 +85,29 @@ def open_sender(settings: Settings, curve: CurveKeys | None) -> Sender | None:
     return Sender(endpoints, name="status", curve=curve, **limits) if endpoints else None
 
 
+def open_pusher(settings: Settings, curve: CurveKeys | None) -> Sender | None:
+    """The sender of all pushes over HTTP: those of requests at one time go together.
+
+    Its name is the same after a restart, so that an Idempotency-Key still counts.
+    """
+    endpoints = reachable_endpoints(settings)
+    name = f"api-{settings.host_name}".encode()[:NAME_MAX_BYTES].decode(errors="ignore")
+    return Sender(endpoints, name=name, curve=curve, give_up_s=_GIVE_UP_S) if endpoints else None
+
+
 def _no_router() -> dict[str, Any]:
     raise SenderError("unavailable", "no router runs on this host")
 
 
 def open_listener(settings: Settings) -> socket.socket:
     """The listening socket, non-blocking. Raises SettingsError."""
-    host, port = "127.0.0.1" if settings.host == "localhost" else settings.host, settings.api_port
+    host, port = settings.api_listens_on, settings.api_port
+    host = "127.0.0.1" if host == "localhost" else host
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen()
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,7 +7,7 @@ from shared.settings import Settings
 
 def announcement(settings: Settings, commands: str = "") -> str:
     """Where to connect and three lines to try. `commands`: the directory, with a slash, that pushctl is run from."""
-    host, others = reachable(settings.host), _variables(settings)
+    host, others = reachable(settings.api_listens_on), _variables(settings)
     web = f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
     return f"""\
 ready: {processes(settings)}

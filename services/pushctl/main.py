@@ -26,6 +26,7 @@ COMMANDS = {
     "restart": ("services.pushctl.restarts:restart", "Restart the workers one after the other; no client notices."),
     "stop": ("services.pushctl.processes:stop", "Stop the fleet on this machine."),
     "check-config": ("services.pushctl.configuration:check_config", "Show the settings in effect, or what is wrong."),
+    "key": ("services.pushctl.api_keys:key", "Make, list and revoke keys of the HTTP API."),
     "keygen": ("services.pushctl.keys:keygen", "Make a CURVE key pair."),
     "simulate": ("services.pushctl.simulations:simulate", "Try the rules out on a virtual clock, with faults."),
     "token-slot": ("services.pushctl.questions:token_slot", "Say which slot a token falls into."),

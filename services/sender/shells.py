@@ -69,6 +69,10 @@ class Shell:
         """Pushes; the ticket's `result()` is the Outcome. Raises SenderError `queue_full` rather than wait."""
         return self._put(token, payload, self._options(options), wait=False)
 
+    def put(self, token: str | bytes, payload: str | bytes, **options: Any) -> Push:
+        """The same, but waits until there is room."""
+        return self._put(token, payload, self._options(options), wait=True)
+
     def push_many(self, pushes: Iterable[tuple[str | bytes, str | bytes]], **options: Any) -> Iterator[Outcome]:
         """Pushes (token, payload) pairs and yields their outcomes in the same order.
 

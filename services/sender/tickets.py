@@ -64,7 +64,7 @@ class Ticket(Generic[T]):
 
 
 class Push(Ticket[Outcome]):
-    """One push on its way. `detail` holds the counts of a push to all, `place` the `id` of its request and its index."""
+    """One push on its way. `detail` holds the counts of a push to all, `place` its request's `id` and its index there."""
 
     __slots__ = ("detail", "options", "payload", "place", "target")
 

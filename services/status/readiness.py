@@ -22,7 +22,7 @@ def not_ready(settings: Settings, *, status: bool = True) -> list[str]:
     Raises SettingsError for key files that do not work.
     """
     lines = [*_routers_and_rings(settings), *_client_port(settings)]
-    if status and not answers_ok(reachable(settings.host), settings.api_port, "/health/live"):
+    if status and not answers_ok(reachable(settings.api_listens_on), settings.api_port, "/health/live"):
         lines.append(f"status service: no answer on port {settings.api_port}")
     return lines
 

@@ -18,6 +18,7 @@ def test_help_lists_every_command():
 
 _OF_GROUPS = {
     "group": ("create", "join", "leave", "dismiss", "list"),
+    "key": ("create", "list", "revoke"),
     "user": ("sessions", "logout", "block", "unblock"),
 }
 _NAMES = [f"{group} {name}" for group, names in _OF_GROUPS.items() for name in names]

@@ -1,0 +1,73 @@
+"""One HTTP connection: gevent.pywsgi's handler, with a time limit on heads and our own words for what is malformed."""
+
+import contextlib
+import re
+from http.client import HTTPException
+from typing import Any
+
+from gevent import Timeout
+from geventwebsocket.handler import WebSocketHandler
+
+from services.api.problems import Problem
+
+#: Seconds in which the line and the header fields of a request must be here, each.
+HEAD_S = 10.0
+#: Stands in PATH_INFO for %2F, a slash inside of a path's part: tokens and names have no control characters.
+SLASH = "\x1f"
+#: Slashes, and what stands for them here: a control character in its own right becomes another one.
+_ENCODED = re.compile("%([12])F", re.IGNORECASE)
+
+
+class TooSlowError(ValueError):
+    """A head that does not come to its end."""
+
+
+class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
+    """pywsgi logs a traceback for some malformed requests, and waits for slow ones as long as they send anything."""
+
+    path: str
+
+    def read_requestline(self) -> str:
+        with Timeout(HEAD_S, False):
+            return str(super().read_requestline())
+        return ""
+
+    def read_request(self, raw_requestline: str) -> bool:
+        with Timeout(HEAD_S, TooSlowError("head")):
+            return bool(super().read_request(raw_requestline))
+
+    def handle_one_request(self) -> Any:
+        result = super().handle_one_request()
+        if isinstance(result, tuple) and result[0] == "414":
+            return result[0], Problem("uri_too_long", "the request line has more than 8,192 bytes").whole_answer()
+        return result
+
+    def get_environ(self) -> dict[str, Any]:
+        path, mark, query = self.path.partition("?")
+        path = _ENCODED.sub(lambda match: "%00" if match[1] == "1" else "%1F", path)
+        self.path = path + mark + query
+        environ: dict[str, Any] = super().get_environ()
+        return environ
+
+    def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
+        problem = self._problem(ex)
+        with contextlib.suppress(Exception):  # a log that cannot be written must not end the answer
+            self.log_error("(from %s) %s: %s", self.client_address, problem, ex)
+        return str(problem.status.value), problem.whole_answer()
+
+    def _problem(self, error: Exception) -> Problem:
+        if isinstance(error, TooSlowError):
+            return Problem("too_slow", f"the head did not come within {HEAD_S:g} s")
+        if isinstance(error, HTTPException) or self._has_long_line():
+            return Problem("too_many_headers", "more than 100 header fields, or one of more than 65,536 bytes")
+        if self._content_length().isdecimal():
+            return Problem("too_large", "Content-Length says more than can be")
+        return Problem("bad_request", "the request line or a header field is malformed")
+
+    def _has_long_line(self) -> bool:
+        return getattr(self.headers, "status", "") == "Line too long"
+
+    def _content_length(self) -> str:
+        """pywsgi reads it with int(), which refuses more than 4,300 digits, before anybody else can."""
+        text = str(self.headers.get("content-length") or "")
+        return text if text.isascii() else ""

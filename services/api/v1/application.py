@@ -1,0 +1,117 @@
+"""The application of /v1: its groups of routes, its specification, and what becomes of errors.
+
+A new group is a module with `routes(parts)` and a line in GROUPS.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import flask
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
+
+from services.api.handlers import SLASH
+from services.api.problems import Problem
+from services.api.v1 import bulk, connections, fleet, groups, messages, pushes, shapes, users
+from services.api.v1.access import check_query
+from services.api.v1.parts import Parts
+from services.api.v1.requests import Request
+from shared import __version__
+
+logger = logging.getLogger(__name__)
+
+GROUPS: tuple[Callable[[Parts], APIBlueprint], ...] = (
+    pushes.routes,
+    bulk.routes,
+    connections.routes,
+    groups.routes,
+    users.routes,
+    messages.routes,
+    fleet.routes,
+)
+
+_ABOUT = """\
+Push to clients of the gateway, look where they are, and manage groups, users and workers.
+
+Errors are problem details (RFC 9457) with a stable `code`. A slash in a token or name in a path is written %2F.
+"""
+_ERRORS_MAX = 20
+_BY_STATUS = {404: "no_such_path", 405: "method_not_allowed", 413: "too_large"}
+
+
+class PartConverter(BaseConverter):
+    """One part of a path, which may hold slashes that were written as %2F."""
+
+    def to_python(self, value: str) -> str:
+        return value.replace(SLASH, "/")
+
+
+class _Application(OpenAPI):
+    request_class = Request
+
+
+def make_application(parts: Parts) -> OpenAPI:
+    """WSGI, for paths below /v1."""
+    app = _Application(
+        __name__,
+        info=Info(title="push-gateway", version=__version__, description=_ABOUT),
+        security_schemes={"key": {"type": "http", "scheme": "bearer", "description": "pushctl key create"}},
+        validation_error_status=422,
+        validation_error_model=shapes.Problem,
+        validation_error_callback=_invalid,
+        doc_prefix="/v1",
+        doc_url="/openapi.json",
+        static_folder=None,
+    )
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.converters["part"] = PartConverter
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.before_request(parts.access.check)
+    app.before_request(check_query)
+    app.register_error_handler(Problem, _answer)
+    app.register_error_handler(Exception, _unforeseen)
+    for routes in GROUPS:
+        app.register_api(routes(parts))
+    return app
+
+
+def _invalid(error: ValidationError) -> Response:
+    """Raises Problem."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:_ERRORS_MAX]
+    errors = [{"field": ".".join([str(part) for part in one["loc"]]), "message": _message(one)} for one in found]
+    first = errors[0]
+    where = f"{first['field']}: " if first["field"] else ""
+    raise Problem("invalid", where + first["message"], errors) from None
+
+
+def _message(error: Any) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _answer(problem: Problem) -> Response:
+    response = Response(problem.content(), problem.status.value)
+    for name, value in problem.headers():
+        response.headers[name] = value
+    return response
+
+
+def _unforeseen(error: Exception) -> Any:
+    """HTTP's own errors, and our bugs."""
+    if not isinstance(error, HTTPException):
+        logger.error("%s %s has failed", flask.request.method, flask.request.path, exc_info=error)
+        return _answer(Problem("internal", "see the log of the API"))
+    if error.code is None or error.code < 400:
+        return error
+    code = _BY_STATUS.get(error.code, "bad_request" if error.code < 500 else "internal")
+    response = _answer(Problem(code, f"{flask.request.method} {flask.request.path[:256]}"))
+    for name, value in error.get_headers(flask.request.environ):
+        if name.lower() == "allow":
+            response.headers[name] = value
+    return response

@@ -1,0 +1,59 @@
+"""What the groups of routes are made of and with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ujson
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from flask_openapi3.types import ResponseDict
+from pydantic import BaseModel
+
+from services.api.problems import CODES, MEDIA_TYPE
+from services.api.v1.access import Access
+from services.api.v1.calls import Calls
+from services.sender.gevent import Sender
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """`sender` is None on a host without routers. `figures`: those of STAT1; may raise SenderError."""
+
+    settings: Settings
+    sender: Sender | None
+    calls: Calls
+    figures: Callable[[], dict[str, Any]]
+    access: Access
+
+
+def blueprint(name: str, about: str) -> APIBlueprint:
+    """An empty group of routes below /v1."""
+    return APIBlueprint(
+        name, __name__, url_prefix="/v1", abp_tags=[Tag(name=name, description=about)], abp_responses=_PROBLEMS
+    )
+
+
+def answer(body: dict[str, Any] | BaseModel, status: int = 200) -> Response:
+    """As JSON."""
+    fields = body.model_dump() if isinstance(body, BaseModel) else body
+    content = ujson.dumps(fields, ensure_ascii=False, escape_forward_slashes=False).encode("utf-8", "replace") + b"\n"
+    return Response(content, status, [("Cache-Control", "no-store")], content_type="application/json")
+
+
+def _problem_responses() -> ResponseDict:
+    """For the specification: each status with its codes."""
+    found: dict[str, Any] = {}
+    for code, (status, _) in CODES.items():
+        entry = found.setdefault(str(status.value), [status.phrase])
+        entry.append(code)
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": f"{phrase}: {', '.join(codes)}", "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status, (phrase, *codes) in found.items()
+    }
+
+
+_PROBLEMS = _problem_responses()
