@@ -64,7 +64,7 @@ class Ticket(Generic[T]):
 
 
 class Push(Ticket[Outcome]):
-    """One push on its way. `detail` holds the counts of a push to all, `place` its request's `id` and its index there."""
+    """One push on its way. `detail` holds the counts of a push to all, `place` its request's `id` and index."""
 
     __slots__ = ("detail", "options", "payload", "place", "target")
 
