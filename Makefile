@@ -4,7 +4,7 @@
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
 # make protobufs   shared/protobufs/descriptors.binpb anew, and the chat example's
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
-# make chaos-100k   the same with 100,000 clients; make chaos-stored: nothing stored is lost
+# make chaos-100k   the same with 100,000 clients; make chaos-stored, make chaos-acked: nothing stored or acknowledged is lost
 # make simulate   a thousand simulated fleets; others: make simulate SEEDS=1001..5000
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -15,7 +15,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
-.PHONY: run test lint bench chaos chaos-100k chaos-stored simulate conformance loadtest docs protobufs clean lock
+.PHONY: run test lint bench chaos chaos-100k chaos-stored chaos-acked simulate conformance loadtest docs protobufs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -40,6 +40,10 @@ chaos-100k: $(VENV)/installed-test
 chaos-stored: $(VENV)/installed-test
 	@$(BIN)/python -m chaos.stored --storage sqlite $(ARGUMENTS)
 	@$(BIN)/python -m chaos.stored --storage redis $(ARGUMENTS)
+
+chaos-acked: $(VENV)/installed-test
+	@$(BIN)/python -m chaos.acked --storage sqlite $(ARGUMENTS)
+	@$(BIN)/python -m chaos.acked --storage redis $(ARGUMENTS)
 
 simulate: $(VENV)/installed-test
 	@$(BIN)/python -m simulator --seeds $(or $(SEEDS),1..1000) --jobs 2 $(ARGUMENTS)
