@@ -20,7 +20,7 @@ SILENCE_S = 10.0
 #: Seconds in which whoever was turned away may read why.
 _FAREWELL_S = 1.0
 #: So many at a time; the others are closed without a word.
-_FAREWELLS_MAX = 1024
+_FAREWELLS_MAX = 8192
 _ANSWER = Problem("overloaded", "too many connections").whole_answer()
 
 

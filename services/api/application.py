@@ -47,7 +47,7 @@ class Application:
         if retry_after_s is not None:
             headers.append(("Retry-After", str(retry_after_s)))
         if status in _UNREAD:
-            bodies.leave_unread(environ["wsgi.input"])
+            bodies.leave_unread(environ)
             headers.append(("Connection", "close"))
         start_response(f"{status.value} {status.phrase}", [*headers, ("Cache-Control", "no-store")])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]

@@ -4,6 +4,8 @@ from typing import Any
 
 from gevent import Timeout
 
+_LEFT = "push.left_unread"
+
 
 def read(source: Any, length: int, seconds: float) -> bytes | None:
     """So many bytes of `wsgi.input`; None: they have not come in this time, or never will."""
@@ -28,6 +30,13 @@ def is_unread(source: Any) -> bool:
     return bool(source.position < (source.content_length or 0))
 
 
-def leave_unread(source: Any) -> None:
+def leave_unread(environ: dict[str, Any]) -> None:
     """Nothing more is read of `wsgi.input`. pywsgi would read all of it, to use the connection for another request."""
+    source = environ["wsgi.input"]
     source.content_length, source.chunked_input = 0, False
+    environ[_LEFT] = True
+
+
+def was_left(environ: dict[str, Any]) -> bool:
+    """Whether that was done."""
+    return _LEFT in environ

@@ -43,17 +43,22 @@ def _closing(environ: Environ, start_response: StartResponse) -> StartResponse:
     """Ends the connection with an answer to a request whose body nobody has read: else pywsgi would read all of it."""
 
     def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        if "push.streams" not in environ and bodies.is_unread(environ["wsgi.input"]):
-            bodies.leave_unread(environ["wsgi.input"])
+        if "push.streams" not in environ and (_is_odd(environ) or bodies.is_unread(environ["wsgi.input"])):
+            bodies.leave_unread(environ)
             headers = [*[header for header in headers if header[0].lower() != "connection"], ("Connection", "close")]
         return start_response(status, headers, *more)
 
     return start
 
 
+def _is_odd(environ: Environ) -> bool:
+    """Nobody knows where the body of such a request ends."""
+    return bool(environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked")
+
+
 def _fault(environ: Environ) -> str:
     """What is wrong with a request that werkzeug would read in its own way."""
-    if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
+    if _is_odd(environ):
         return "Transfer-Encoding is not chunked"
     try:
         environ["PATH_INFO"].encode("latin-1").decode()

@@ -8,10 +8,13 @@ from typing import Any
 from gevent import Timeout
 from geventwebsocket.handler import WebSocketHandler
 
+from services.api import bodies
 from services.api.problems import Problem
 
 #: Seconds in which the line and the header fields of a request must be here, each.
 HEAD_S = 10.0
+#: Seconds and reads of 64 KiB for the rest of a body that was refused.
+LEFT_S, LEFT_READS = 2.0, 1024
 #: Stands in PATH_INFO for %2F, a slash inside of a path's part: tokens and names have no control characters.
 SLASH = "\x1f"
 #: Slashes, and what stands for them here: a control character in its own right becomes another one.
@@ -26,6 +29,9 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     """pywsgi logs a traceback for some malformed requests, and waits for slow ones as long as they send anything."""
 
     path: str
+    socket: Any
+    environ: dict[str, Any]
+    close_connection: bool
 
     def read_requestline(self) -> str:
         with Timeout(HEAD_S, False):
@@ -41,6 +47,19 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         if isinstance(result, tuple) and result[0] == "414":
             return result[0], Problem("uri_too_long", "the request line has more than 8,192 bytes").whole_answer()
         return result
+
+    def handle_one_response(self) -> None:
+        super().handle_one_response()
+        if self.close_connection and bodies.was_left(self.environ):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """To close with something unread would take the answer back: what comes is thrown away, for a while."""
+        with contextlib.suppress(OSError), Timeout(LEFT_S, False):
+            self.socket.shutdown(1)  # SHUT_WR
+            for _ in range(LEFT_READS):
+                if not self.socket.recv(65536):
+                    break
 
     def get_environ(self) -> dict[str, Any]:
         path, mark, query = self.path.partition("?")

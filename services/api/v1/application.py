@@ -55,6 +55,11 @@ class PartConverter(BaseConverter):
 class _Application(OpenAPI):
     request_class = Request
 
+    def generate_spec_json(self) -> None:
+        """flask-openapi3 writes 0 as 0.0."""
+        super().generate_spec_json()  # type: ignore[no-untyped-call]
+        self.spec_json = _with_whole_numbers(self.spec_json)
+
 
 def make_application(parts: Parts) -> OpenAPI:
     """WSGI, for paths below /v1."""
@@ -82,13 +87,33 @@ def make_application(parts: Parts) -> OpenAPI:
     return app
 
 
+def _with_whole_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _invalid(error: ValidationError) -> Response:
     """Raises Problem."""
     found = error.errors(include_url=False, include_context=False, include_input=False)[:_ERRORS_MAX]
-    errors = [{"field": ".".join([str(part) for part in one["loc"]]), "message": _message(one)} for one in found]
+    errors = [{"field": _field(one), "message": _message(one)} for one in found]
     first = errors[0]
     where = f"{first['field']}: " if first["field"] else ""
     raise Problem("invalid", where + first["message"], errors) from None
+
+
+def _field(error: Any) -> str:
+    """Where it is, without what pydantic says of the choices in a union."""
+    plain = error["type"] == "extra_forbidden"
+    return ".".join(
+        [
+            str(part)
+            for part in error["loc"]
+            if plain or str(part).isidentifier() or str(part) == "Idempotency-Key" or type(part) is int
+        ]
+    )
 
 
 def _message(error: Any) -> str:

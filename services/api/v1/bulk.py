@@ -15,7 +15,7 @@ from services.api.problems import Problem
 from services.api.v1.access import needs, security
 from services.api.v1.lines import Lines, Report
 from services.api.v1.parts import Parts, blueprint
-from services.api.v1.pushing import COLLAPSE_NEEDS_TTL, ONE_PAYLOAD, PushOptions, ready_sender
+from services.api.v1.pushing import ONE_PAYLOAD, PushOptions, ready_sender
 from services.api.v1.requests import NDJSON, need_type
 from services.api.v1.shapes import Name, Parameters
 
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 16 << 10
 class BulkPush(PushOptions):
     """One line of the body."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [ONE_PAYLOAD, COLLAPSE_NEEDS_TTL]})
+    model_config = ConfigDict(json_schema_extra=ONE_PAYLOAD)
 
     token: Name
 
@@ -68,10 +68,10 @@ def routes(parts: Parts) -> APIBlueprint:
         need_type(flask.request, NDJSON)
         sender = ready_sender(parts.sender)
         under_way.take()
-        source = flask.request.environ["wsgi.input"]
-        lines = Lines(sender, source.readline, BulkPush.model_validate_json, IN_FLIGHT)
-        stream = Stream(lines, Report(query.report == "all"), [under_way.give_back, lambda: leave_unread(source)])
-        flask.request.environ["push.streams"] = True
+        environ = flask.request.environ
+        lines = Lines(sender, environ["wsgi.input"].readline, BulkPush.model_validate_json, IN_FLIGHT)
+        stream = Stream(lines, Report(query.report == "all"), [under_way.give_back, lambda: leave_unread(environ)])
+        environ["push.streams"] = True
         return Response(stream, content_type=NDJSON, headers={"Connection": "close", "Cache-Control": "no-store"})
 
     return group

@@ -8,13 +8,13 @@ import flask
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from pydantic import ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic.config import JsonDict, JsonValue
 
 from services.api.keys import PUSH
 from services.api.problems import Problem
 from services.api.v1.access import needs, security
 from services.api.v1.parts import Parts, answer, blueprint
-from services.api.v1.pushing import COLLAPSE_NEEDS_TTL, ONE_PAYLOAD, PushOptions, as_problem, outcome_of, ready_sender
+from services.api.v1.pushing import ONE_PAYLOAD, PushOptions, as_problem, outcome_of, ready_sender
 from services.api.v1.shapes import Answer, Name, Parameters
 from services.sender.gevent import Sender
 from services.sender.tickets import Push
@@ -28,26 +28,22 @@ COPIES_MAX_BYTES = 16 << 20
 _TARGETS = ("token", "tokens", "user", "group", "all")
 
 
-#: What is for everybody is not stored.
-_TO_ALL: JsonDict = {
-    "not": {"required": ["collapse"]},
-    "properties": {"ttl": {"type": "integer", "maximum": 0}, "wait": {"enum": ["sent"]}},
+#: What is for everybody is not stored, and nobody waits for all of them.
+_ALL: JsonDict = {
+    "required": ["all"],
+    "properties": {
+        "ttl": {"type": "integer", "maximum": 0},
+        "wait": {"type": "string", "enum": ["sent"]},
+        "collapse": {"type": "string", "maxLength": 0},
+    },
 }
+_OTHERS: list[JsonValue] = [{"required": [name]} for name in _TARGETS if name != "all"]
 
 
 class PushRequest(PushOptions):
     """One of token, tokens, user, group and all; one of payload and payload_base64."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "allOf": [
-                {"oneOf": [{"required": [name]} for name in _TARGETS]},
-                ONE_PAYLOAD,
-                COLLAPSE_NEEDS_TTL,
-                {"anyOf": [{"not": {"required": ["all"]}}, _TO_ALL]},
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"allOf": [{"oneOf": [*_OTHERS, _ALL]}, ONE_PAYLOAD]})
 
     token: Name | None = None
     tokens: Annotated[list[Name], Field(min_length=1, max_length=TOKENS_MAX)] | None = None
@@ -61,6 +57,8 @@ class PushRequest(PushOptions):
         if len(said) != 1:
             raise ValueError(f"one of {', '.join(_TARGETS)} is needed")
         kind, target = said[0], getattr(self, said[0])
+        if kind == "all" and (self.ttl or self.wait == "acked" or self.collapse is not None):
+            raise ValueError("ttl, collapse and wait: acked are not possible with all")
         if kind == "tokens":
             return "token", list(target)
         return kind, ["*" if kind == "all" else target]

@@ -1,9 +1,9 @@
 """Pushes as they are asked for: their options and payloads, and how what went wrong with them is said."""
 
 from base64 import b64decode
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from services.api.problems import Problem
@@ -43,14 +43,8 @@ SubSignalName = Annotated[
 ]
 
 
-#: For the specification: what fields ask of each other.
+#: For the specification.
 ONE_PAYLOAD: JsonDict = {"oneOf": [{"required": [name]} for name in ("payload", "payload_base64")]}
-COLLAPSE_NEEDS_TTL: JsonDict = {
-    "anyOf": [
-        {"not": {"required": ["collapse"]}},
-        {"required": ["ttl"], "properties": {"ttl": {"type": "integer", "minimum": 1}}},
-    ]
-}
 
 
 class PushOptions(Body):
@@ -71,15 +65,12 @@ class PushOptions(Body):
         default=None, ge=1, le=TIMEOUT_MAX_MS, description="how long to wait for the outcome; default 5000"
     )
 
-    @model_validator(mode="after")
-    def _check_collapse(self) -> Self:
-        if self.collapse is not None and not self.ttl:
-            raise ValueError("collapse is about stored pushes: it needs ttl")
-        return self
-
     def options(self) -> dict[str, Any]:
-        """For the sender."""
-        return {name: value for name in _OPTIONS if (value := getattr(self, name)) is not None}
+        """For the sender. What is not stored needs no `collapse`."""
+        found = {name: value for name in _OPTIONS if (value := getattr(self, name)) is not None}
+        if not self.ttl:
+            found.pop("collapse", None)
+        return found
 
     def content(self) -> bytes:
         """The payload. Raises ValueError."""

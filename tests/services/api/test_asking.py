@@ -66,5 +66,8 @@ def test_bodies_that_come_and_that_do_not() -> None:
 
 def test_nothing_is_read_to_throw_it_away() -> None:
     source = Source(0)
-    bodies.leave_unread(source)
+    environ: dict[str, Any] = {"wsgi.input": source}
+    assert not bodies.was_left(environ)
+    bodies.leave_unread(environ)
     assert (source.content_length, source.chunked_input) == (0, False)
+    assert bodies.was_left(environ)
