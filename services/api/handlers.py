@@ -3,6 +3,7 @@
 import contextlib
 import re
 from http.client import HTTPException
+from socket import SHUT_WR
 from typing import Any
 
 from gevent import Timeout
@@ -56,7 +57,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def _let_go(self) -> None:
         """To close with something unread would take the answer back: what comes is thrown away, for a while."""
         with contextlib.suppress(OSError), Timeout(LEFT_S, False):
-            self.socket.shutdown(1)  # SHUT_WR
+            self.socket.shutdown(SHUT_WR)
             for _ in range(LEFT_READS):
                 if not self.socket.recv(65536):
                     break

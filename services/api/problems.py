@@ -28,7 +28,7 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "uri_too_long": (HTTPStatus.REQUEST_URI_TOO_LONG, "The request line is too long"),
     "unsupported_media_type": (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body has another Content-Type than is taken"),
     "invalid": (HTTPStatus.UNPROCESSABLE_ENTITY, "A parameter or field is missing, unknown or wrong"),
-    "idempotency_key_reused": (HTTPStatus.UNPROCESSABLE_ENTITY, "The Idempotency-Key came with another request before"),
+    "idempotency_key_reused": (HTTPStatus.CONFLICT, "The Idempotency-Key came with another request before"),
     "too_many_headers": (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Too many or too long header fields"),
     "internal": (HTTPStatus.INTERNAL_SERVER_ERROR, "Something is wrong in the API itself: see its log"),
     "overloaded": (HTTPStatus.SERVICE_UNAVAILABLE, "Too much is under way"),

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from services.api.problems import Problem
-from services.api.v1.shapes import Body, Whole
+from services.api.v1.shapes import AS_WHOLE, Body
 from services.sender.gevent import Sender
 from services.sender.tickets import Push
 from shared.errors import SenderError
@@ -52,17 +52,19 @@ class PushOptions(Body):
 
     payload: str | None = Field(default=None, description="text")
     payload_base64: str | None = Field(default=None, pattern=_BASE64, description="bytes")
-    ttl: Whole | None = Field(default=None, ge=0, le=10**9, description="seconds to keep it for who is away; 0: do not")
+    ttl: Annotated[int, Field(ge=0, le=10**9), AS_WHOLE] | None = Field(
+        default=None, description="seconds to keep it for who is away; 0: do not"
+    )
     wait: Literal["sent", "acked"] | None = Field(default=None, description="for what to wait; default sent")
     collapse: Annotated[str, AfterValidator(_check_collapse)] | None = Field(
         default=None, min_length=1, max_length=255, description="a newer stored push of this key replaces the older"
     )
     signal: Literal["PUSH", "PUBLISH"] | None = Field(default=None, description="default PUSH")
-    sub_signal: Annotated[Whole, Field(ge=0, le=SUB_SIGNAL_MAX)] | SubSignalName | None = Field(
+    sub_signal: Annotated[int, Field(ge=0, le=SUB_SIGNAL_MAX), AS_WHOLE] | SubSignalName | None = Field(
         default=None, description="number or name; default NONE"
     )
-    timeout_ms: Whole | None = Field(
-        default=None, ge=1, le=TIMEOUT_MAX_MS, description="how long to wait for the outcome; default 5000"
+    timeout_ms: Annotated[int, Field(ge=1, le=TIMEOUT_MAX_MS), AS_WHOLE] | None = Field(
+        default=None, description="how long to wait for the outcome; default 5000"
     )
 
     def options(self) -> dict[str, Any]:

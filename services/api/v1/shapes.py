@@ -43,8 +43,8 @@ def _as_whole(number: Any) -> Any:
     return int(number) if type(number) is float and number.is_integer() else number
 
 
-#: A whole number in a body.
-Whole = Annotated[int, BeforeValidator(_as_whole)]
+#: For a whole number in a body, behind its bounds: in front of them, they would be missing in the specification.
+AS_WHOLE = BeforeValidator(_as_whole)
 
 
 class Body(BaseModel):
