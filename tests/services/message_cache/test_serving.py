@@ -3,6 +3,7 @@
 import os
 import queue
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from services.storage.messages_opening import open_messages
-from shared.cached_messages import Copy, Drop, Dropped, Messages, Read, Store, Stored, key_of
+from shared.cached_messages import Copy, Drop, Dropped, Failed, Messages, Read, Store, Stored, key_of
 from shared.settings import load
 from tests.fleet.processes import DEADLINE_S
 from tests.services.library.router_socket import ServiceRouter
@@ -93,6 +94,24 @@ def test_it_refuses_a_file_that_is_not_its_own_and_leaves_it_alone(router, tmp_p
     assert str(path) in said
     assert "Traceback" not in said
     assert path.read_bytes() == before
+
+
+def test_a_file_that_may_not_grow_stores_nothing_and_loses_nothing_until_it_may(router, tmp_path):
+    with CacheProcess(router, tmp_path) as cache:
+        cache.wait_ready()
+        assert ask(router, [store(1)]) == [Stored(1, 0)]
+        _, hard = resource.prlimit(cache.process.pid, resource.RLIMIT_FSIZE)
+        largest = max(path.stat().st_size for path in (tmp_path / "state").iterdir())
+        resource.prlimit(cache.process.pid, resource.RLIMIT_FSIZE, (largest, hard))
+        big = [store(number)._replace(payload=bytes(10_000)) for number in range(2, 20)]
+        assert {type(result) for result in ask(router, big)} == {Failed}
+        assert ask(router, [Read(b"alice", 0, 10, 1000)])[0].newest == 1
+        resource.prlimit(cache.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert ask(router, big) == [Stored(number, 0) for number in range(2, 20)]
+        cache.kill()
+    with CacheProcess(router, tmp_path) as cache:
+        cache.wait_ready()
+        assert [number for number, *_ in read_all(router, b"alice")] == list(range(1, 20))
 
 
 def test_there_is_no_cache_of_a_number_that_the_settings_do_not_count(tmp_path):
