@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.clients.kinds import connect
 from tests.clients.senders import ACKED, OVERLOADED, SENT, STORED, UNAVAILABLE, UNKNOWN, RawSender
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import wait_until
+from tests.services.storage.redis_servers import RedisServer
 
 #: A push with one of these may be repeated with the same id.
 RETRYABLE = (OVERLOADED, UNAVAILABLE, UNKNOWN)
@@ -145,3 +147,20 @@ def test_clients_that_stay_get_everything_though_worker_and_cache_die(fleet: Fle
                 got[packet.push_id] = packet.body
                 client.acknowledge(packet.message_id)
     assert len(got) == 9 * 20
+
+
+def test_what_is_stored_after_a_redis_has_come_back_empty_is_not_lost(tmp_path: Path) -> None:
+    payloads = [b"%d" % number for number in range(30)]
+    with (
+        RedisServer(tmp_path) as server,
+        Fleet(services="message-cache", storage=server.url, storage_durability="memory") as fleet,
+        RawSender(fleet.endpoint, name="news", deadline=60) as sender,
+    ):
+        push_until_final(sender, "frank", payloads, ttl=3600, id="before")
+        server.kill()
+        server.start()
+        assert push_until_final(sender, "frank", [b"new"], ttl=3600, id="after") == bytes([STORED])
+        with come(fleet, "frank", ack=True) as client:
+            assert take(client, 1) == [b"new"]
+            assert sender.push("frank", b"plain") == SENT
+            assert take(client, 1) == [b"plain"]
