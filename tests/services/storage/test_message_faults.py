@@ -11,8 +11,9 @@ from services.storage.messages_redis import RedisMessages
 from services.storage.messages_sqlite import open_sqlite
 from shared.cached_messages import Clear, Copy, Count, Counted, Drop, Dropped, Failed, Read, Store, Stored
 from shared.errors import StorageError, StorageUnavailable
+from tests.fleet.processes import wait_until
 from tests.services.storage.message_stores import location
-from tests.services.storage.redis_servers import RedisServer
+from tests.services.storage.redis_servers import RedisClusterServers, RedisServer
 
 NOW = 1_700_000_000_000
 
@@ -134,3 +135,24 @@ def test_redis_is_slow_and_a_repeat_tells_what_was_done(server):
     while isinstance(said, Failed) and time.monotonic() < deadline:
         (said,) = cache.apply([store(2)], NOW)
     assert said in (Stored(2, 0), Copy(2))
+
+
+def test_a_cluster_fails_over_and_a_repeat_tells_what_was_done(tmp_path):
+    options = {"cluster_node_timeout": 1000, "repl_diskless_sync_delay": 0}
+    tokens = [b"t%d" % number for number in range(30)]
+    with RedisClusterServers(tmp_path, **options) as servers, servers.add_replica(1) as replica:
+        everybody = [node.client() for node in (*servers.nodes, replica)]
+        wait_until(lambda: all("slave" in str(each.execute_command("CLUSTER NODES")) for each in everybody), "all know")
+        cache = RedisMessages(location(servers.url), "memory", Bounds(), answer_s=0.5)
+        assert cache.apply([store(1, token) for token in tokens], NOW) == [Stored(1, 0)] * 30
+        wait_until(lambda: replica.client().dbsize() == servers.nodes[1].client().dbsize(), "the replica has all")
+        servers.nodes[1].kill()
+        said = cache.apply([store(2, token) for token in tokens], NOW)
+        assert {type(each) for each in said} <= {Stored, Failed}
+        wait_until(
+            lambda: {type(each) for each in cache.apply([store(2, token) for token in tokens], NOW)} == {Copy},
+            "the replica has taken over",
+        )
+        counts = cache.apply([Count(token) for token in tokens], NOW)
+        assert counts == [Counted(2, 260)] * 30
+        cache.close()
