@@ -37,13 +37,14 @@ _ALL: JsonDict = {
         "collapse": {"type": "string", "maxLength": 0},
     },
 }
+_ONE_TARGET: JsonDict = {"oneOf": [{"required": [name]} for name in _TARGETS]}
 _OTHERS: list[JsonValue] = [{"required": [name]} for name in _TARGETS if name != "all"]
 
 
 class PushRequest(PushOptions):
     """One of token, tokens, user, group and all; one of payload and payload_base64."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [{"oneOf": [*_OTHERS, _ALL]}, ONE_PAYLOAD]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [_ONE_TARGET, {"anyOf": [*_OTHERS, _ALL]}, ONE_PAYLOAD]})
 
     token: Name | None = None
     tokens: Annotated[list[Name], Field(min_length=1, max_length=TOKENS_MAX)] | None = None
