@@ -1,6 +1,7 @@
 # make run     the fleet in the foreground          make test    all tests
 # make lint    ruff and mypy                        make bench   budgets beside measured figures
 # make clean   .venv and everything made by tools   make lock    constraints.txt anew
+# make bench-bulk   a bulk push of 1,000,000 lines over HTTP, and the memory of the API
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
 # make protobufs   shared/protobufs/descriptors.binpb anew, and the chat example's
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
@@ -15,7 +16,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
-.PHONY: run test lint bench chaos chaos-100k chaos-stored chaos-acked simulate conformance loadtest docs protobufs clean lock
+.PHONY: run test lint bench bench-bulk chaos chaos-100k chaos-stored chaos-acked simulate conformance loadtest docs protobufs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -30,6 +31,9 @@ lint: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	@$(BIN)/python -m benchmarks
+
+bench-bulk: $(VENV)/installed-test
+	@$(BIN)/python -m benchmarks.http_pushes --bulk 1000000
 
 chaos: $(VENV)/installed-test
 	@$(BIN)/python -m chaos $(SCENARIO) $(ARGUMENTS)
