@@ -49,6 +49,8 @@ class Conversations:
         #: Both `calls` and `stores` of a client are 0 again.
         self.owed_nothing: Callable[[Connection], None] = lambda connection: None
         self.ended: Callable[[Connection], None] = lambda connection: None
+        #: Told of each connection that has been closed, and why.
+        self.closed_for: Callable[[Connection, CloseReason], None] = lambda connection, reason: None
         self.acknowledged: Callable[[Connection, int], None]
         self.healthy: Callable[[], bool]
 
@@ -176,4 +178,5 @@ class Conversations:
 
     def closed(self, connection: Connection, reason: CloseReason) -> None:
         """A client has ended."""
+        self.closed_for(connection, reason)
         self.ended(connection)

@@ -91,6 +91,7 @@ class Landing:
         self.settled: Callable[[], None] = lambda: None
         #: A client that stays connected is about to lose its token.
         self.unbound: Callable[[Connection], None] = lambda connection: None
+        self.token_lost: Callable[[Connection], None] = lambda connection: None
         self._waiting: dict[Connection, int] = {}  # BINDING without an owner to go to -> since (tick)
         self._refusals: defaultdict[Connection, int] = defaultdict(int)
         clients.each_tick(self._tick)
@@ -118,6 +119,7 @@ class Landing:
         """Its token is nobody's from now on."""
         self._fan_outs.catch_up(connection)
         self.unbound(connection)
+        self.token_lost(connection)
         self._clients.table.release(connection)
         self.ended(connection)
         connection.token = None

@@ -22,6 +22,8 @@ class ConnectionTable:
     def __init__(self, note: Callable[[Connection], None] = lambda connection: None) -> None:
         """`note(connection)`: write down for a successor to whom a connection has been bound."""
         self._note = note
+        #: A connection has been bound.
+        self.bound: Callable[[Connection], None] = lambda connection: None
         self.by_fd: list[Connection | None] = [None] * 1024
         self.by_token: dict[bytes, Connection] = {}
         self.count = 0
@@ -54,6 +56,7 @@ class ConnectionTable:
         if news:
             self._note(connection)
         self._bound[connection.protocol] += 1
+        self.bound(connection)
 
     def release(self, connection: Connection) -> None:
         token = connection.token

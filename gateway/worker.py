@@ -37,6 +37,7 @@ from gateway.landing import Landing
 from gateway.ledgers import Ledger, open_ledger
 from gateway.ownership import Ownership
 from gateway.peers import PeerListener
+from gateway.presences import Presences
 from gateway.processes import start_of_this_process, usual_priority, watch_process
 from gateway.router_links import RouterLinks
 from gateway.session_settings import open_subscribe, session_limits, verifier
@@ -140,6 +141,17 @@ class Worker:
         self._kept_pushes.storing.calls = calls
         self._conversations.acknowledged = self._kept_pushes.acknowledged
         process = Process(os.urandom(8).hex(), os.getpid(), start_of_this_process(), str(path))
+        presences = Presences(
+            self._clients,
+            calls,
+            self._landing.hand_overs.away,
+            worker=self.name,
+            incarnation=process.incarnation,
+            lease_ms=settings.presence_lease_ms,
+        )
+        self._clients.table.bound = presences.bound
+        self._conversations.closed_for = presences.ended
+        self._landing.token_lost = presences.unbound
         self._handlers = BusHandlers(
             self._clients,
             self._ownership,

@@ -13,6 +13,7 @@ MODULES = {
     "login": "services.login.serving",
     "group": "services.group.serving",
     "message-cache": "services.message_cache.serving",
+    "presence": "services.presence.serving",
 }
 #: Of whose instances each has a part of the tokens; the setting says how many there are.
 _BY_NUMBER = {"message-cache": "message_caches"}

@@ -44,6 +44,11 @@ def service_tcp_endpoint(settings: Settings, router: int = 0) -> str | None:
     return _tcp(settings.services_listen_on, settings.service_port + router) if settings.service_port else None
 
 
+def presence_path(settings: Settings) -> Path:
+    """Socket on which the presence service of this host publishes who comes and goes."""
+    return _short(run_dir(settings) / "presence.sock")
+
+
 def router_endpoints(settings: Settings) -> list[str]:
     """Bus endpoints of the routers of all hosts, in the order in which they decide."""
     return split(settings.router_list) or [bus_endpoint(settings, router) for router in range(settings.routers)]

@@ -134,6 +134,9 @@ class Settings:
     cached_total_bytes_max: int = _whole(
         4 << 30, "bytes of messages kept for all tokens; over it the newest is refused", 1 << 20, 1 << 44
     )
+    presence_lease_ms: int = _whole(
+        15_000, "silence of a worker after which its clients no longer count as connected", 1000, 600_000
+    )
     # moving
     held_pushes_max: int = _whole(10_000, "pushes a worker holds for clients that are on their way to it", 1, 10**6)
     held_bytes_max: int = _whole(32 << 20, "bytes of the same", 1024, 1 << 32)

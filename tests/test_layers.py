@@ -26,6 +26,7 @@ SHELLS = ROOTS | {
     "gateway.acknowledgements",
     "gateway.kept_pushes",
     "gateway.late_outcomes",
+    "gateway.presences",
     "gateway.replays",
     "gateway.send_queues",
     "gateway.storing",

@@ -16,6 +16,7 @@ _NAMES = {
     Internal.GROUP_MEMBERS: "group",
     Internal.GROUPS: "group",
     Internal.LOGIN: "login",
+    Internal.PRESENCE: "presence",
 }
 
 

@@ -17,6 +17,8 @@ COMMANDS = {
     "kick": ("services.pushctl.questions:kick", "Disconnect the clients of tokens."),
     "stat": ("services.pushctl.questions:stat", "Show the fleet's figures."),
     "cached": ("services.pushctl.cached_messages:cached", "List what is kept for a token that is away, or drop it."),
+    "presence": ("services.pushctl.presence:presence", "Say who is connected, as the presence service knows it."),
+    "watch": ("services.pushctl.watch:watch", "Print who comes and who goes."),
     "group": ("services.pushctl.groups:group", "Make groups and say who is in them."),
     "user": ("services.pushctl.users:user", "See and end logins of users, and keep users out."),
     "listen": ("services.pushctl.listening:listen", "Be a client: print what is pushed to a token."),

@@ -37,12 +37,13 @@ def find(
         options.print_json([{"token": token, **answer} for token, answer in zip(tokens, told, strict=True)])
     else:
         for token, answer in zip(tokens, answers, strict=True):
-            click.echo(_whereabouts(token, answer))
+            click.echo(whereabouts(token, answer))
     if not all(answer and answer.get("online") for answer in answers):
         ctx.exit(FAILED)
 
 
-def _whereabouts(token: str, answer: dict[str, Any] | None) -> str:
+def whereabouts(token: str, answer: dict[str, Any] | None) -> str:
+    """One line that says where a client is."""
     if answer is None:
         return f"{token}\t{_SILENT}"
     if not answer.get("online"):

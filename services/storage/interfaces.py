@@ -13,6 +13,8 @@ the setting `storage_durability` says.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, Self
 
+from services.storage.presences import PresenceStore
+
 
 class Session(NamedTuple):
     """One login: of one user, with one client identifier, which is the client's token."""
@@ -184,6 +186,10 @@ class Storage(Protocol):
     @property
     def codes(self) -> Codes:
         """Texts that are good for a while."""
+
+    @property
+    def presences(self) -> PresenceStore:
+        """Who is connected."""
 
     def close(self) -> None:
         """Give back connections and files; nothing may be called afterwards."""

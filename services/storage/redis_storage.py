@@ -8,6 +8,7 @@ from services.storage.redis_devices import RedisDevices
 from services.storage.redis_groups import RedisGroups
 from services.storage.redis_keys import Keys
 from services.storage.redis_limits import RedisCodes, RedisLimits
+from services.storage.redis_presences import RedisPresences
 from services.storage.redis_schema import check_again, check_server, migrate
 from services.storage.redis_sessions import RedisSessions, RedisUsers
 from shared.storage_locations import RedisLocation
@@ -31,6 +32,7 @@ class RedisStorage:
         self.groups = RedisGroups(self.connection)
         self.limits = RedisLimits(self.connection)
         self.codes = RedisCodes(self.connection)
+        self.presences = RedisPresences(self.connection)
         if is_open_to_others(location):
             logger.warning(
                 "%s is neither loopback nor TLS: whoever is on the way reads sessions and messages", location

@@ -32,8 +32,21 @@ _BEGINNING = (
     "CREATE INDEX codes_by_end ON codes (expires)",
 )
 
+#: Version 2: who is connected. Times are Unix ms; `whole` is when a worker has told of all its clients.
+_PRESENCES = (
+    """CREATE TABLE presences (
+        token TEXT PRIMARY KEY, uid TEXT, worker TEXT NOT NULL, protocol TEXT NOT NULL, address TEXT NOT NULL,
+        binding INTEGER NOT NULL, bound_by TEXT NOT NULL, moves INTEGER NOT NULL, term TEXT NOT NULL,
+        sequence INTEGER NOT NULL, version INTEGER NOT NULL, ended INTEGER, lost INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX presences_by_worker ON presences (worker, token) WHERE ended IS NULL",
+    "CREATE INDEX presences_by_end ON presences (ended) WHERE ended IS NOT NULL",
+    """CREATE TABLE presence_workers (
+        worker TEXT PRIMARY KEY, term TEXT NOT NULL, number INTEGER NOT NULL, whole INTEGER, lease INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+)
+
 #: Statements of each step; the first one makes version 1 out of an empty file. New steps come at the end.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING,)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING, _PRESENCES)
 
 
 def migrate(database: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:

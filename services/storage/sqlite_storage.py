@@ -7,6 +7,7 @@ from services.storage.sqlite_connections import BUSY_S, connect
 from services.storage.sqlite_devices import SqliteDevices
 from services.storage.sqlite_groups import SqliteGroups
 from services.storage.sqlite_limits import SqliteCodes, SqliteLimits
+from services.storage.sqlite_presences import SqlitePresences
 from services.storage.sqlite_sessions import SqliteSessions, SqliteUsers
 
 
@@ -22,6 +23,7 @@ class SqliteStorage:
         self.groups = SqliteGroups(self.connection)
         self.limits = SqliteLimits(self.connection)
         self.codes = SqliteCodes(self.connection)
+        self.presences = SqlitePresences(self.connection)
         self.groups.finish()
 
     def close(self) -> None:

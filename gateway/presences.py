@@ -1,0 +1,175 @@
+"""What this worker tells the presence service: who is bound here, and who no longer is.
+
+Changes are gathered for a turn of the hub and told in one report; one report is under way at a time, so that they come
+in order by whatever router. Where a report fails, too much has gathered, or the service was away, everything is told
+anew: the *whole*, in parts, under a new term; what the service has of earlier terms has ended then. A client that is
+given to another worker is not told of: its new holder does that. Without a service of the topic nothing is gathered.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgpack
+
+from gateway.client_loop import ClientLoop
+from gateway.connections import Connection, State
+from gateway.forwarding import protocol_name
+from shared.calls import Internal, Topic, internal
+from shared.reasons import CloseReason
+
+#: Entries of one report, and changes that may wait.
+REPORT_MAX = 1000
+WAITING_MAX = 20_000
+#: A lease is renewed so many times in its length.
+_BEATS = 3
+#: Reason of a client that stays connected, under another token.
+REBOUND = "rebound"
+
+_TOPIC = internal(Internal.PRESENCE)
+
+
+class Asks(Protocol):
+    """gateway.calls.Calls, as far as it is needed here."""
+
+    def serves(self, topic: Topic) -> bool: ...
+    def ask(
+        self, topic: Topic, key: str, fields: dict[str, Any], body: bytes, done: Callable[[int, bytes], None]
+    ) -> None: ...
+
+
+class Presences:
+    """The reports of one worker. `bound`, `ended` and `unbound` are called as it happens, `tick` once a second."""
+
+    def __init__(
+        self,
+        clients: ClientLoop,
+        calls: Asks,
+        away: Mapping[bytes, Connection],
+        *,
+        worker: str,
+        incarnation: str,
+        lease_ms: int,
+    ) -> None:
+        """`away`: bound clients given to another worker that has not confirmed them, by token."""
+        self._clients, self._calls, self._away = clients, calls, away
+        self._worker, self._incarnation, self._lease_ms = worker, incarnation, lease_ms
+        self._changes: list[list[Any]] = []  # [False, ...] has come; [True, ...] has gone
+        self._whole: list[tuple[Connection, int]] | None = None  # what is left to tell of it
+        self._begun = False  # its first part has been said
+        self._behind = True  # the whole is to be told; who goes meanwhile is told behind it, with the reason
+        self._known = False  # a service has been told something
+        self._asking = self._scheduled = False
+        self._term = self._number = 0
+        self._saying: list[list[Any]] = []  # of the report under way
+        self._told = 0  # tick of the last report
+        clients.each_tick(self.tick)
+
+    # --- what happens
+
+    def bound(self, connection: Connection) -> None:
+        """A client has a token here."""
+        if not self._behind:
+            self._add([False, *_entry(connection)])
+
+    def ended(self, connection: Connection, reason: CloseReason | str) -> None:
+        """A connection has been closed here."""
+        if (self._known or not self._behind) and connection.token is not None:
+            rank = connection.binding, connection.bound_by, connection.moves
+            self._add([True, connection.token.decode(), *rank, str(reason)])
+
+    def unbound(self, connection: Connection) -> None:
+        """A client that stays connected loses its token."""
+        self.ended(connection, REBOUND)
+
+    def _add(self, change: list[Any]) -> None:
+        if len(self._changes) >= WAITING_MAX:
+            self._clients.counters["presence_overflows"] += 1
+            self._changes.clear()
+            self._fall_behind()
+            return
+        self._changes.append(change)
+        if not self._behind and not self._scheduled and not self._asking:
+            self._scheduled = True
+            self._clients.soon(self._turn)
+
+    def _fall_behind(self) -> None:
+        self._behind, self._whole = True, None
+        self._changes = [change for change in self._changes if change[0]]
+
+    # --- what is told
+
+    def tick(self, tick: int) -> None:
+        """Begin to tell the whole if that is due; renew the lease."""
+        if self._asking:
+            return
+        if self._behind or self._changes or tick - self._told >= max(1, self._lease_ms // _BEATS // 1000):
+            self._turn()
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._asking:
+            return
+        if not self._calls.serves(_TOPIC):
+            self._fall_behind()
+        elif self._whole is not None:
+            self._say_part(self._whole)
+        elif self._behind:
+            self._begin()
+        else:
+            changes, self._changes = self._changes[:REPORT_MAX], self._changes[REPORT_MAX:]
+            self._say({"changes": changes})
+
+    def _begin(self) -> None:
+        """From now on changes are gathered: they come behind the whole."""
+        there = [*self._clients.table.by_token.values(), *self._away.values()]
+        self._behind, self._begun, self._whole = False, False, [(one, one.binding) for one in there]
+        self._term += 1
+        self._number = 0
+        self._say_part(self._whole)
+
+    def _say_part(self, left: list[tuple[Connection, int]]) -> None:
+        part = left[-REPORT_MAX:]
+        del left[-REPORT_MAX:]
+        changes = [[False, *_entry(one)] for one, binding in part if one.binding == binding and self._is_here(one)]
+        fields = {"changes": changes, "begin": not self._begun, "end": not left}
+        self._begun = True
+        if not left:
+            self._whole = None
+        self._say(fields)
+
+    def _is_here(self, connection: Connection) -> bool:
+        if connection.state != State.BOUND or connection.token is None:
+            return False
+        return self._clients.table.holds(connection) or self._away.get(connection.token) is connection
+
+    def _say(self, fields: dict[str, Any]) -> None:
+        self._number += 1
+        self._saying = fields["changes"]
+        self._asking, self._told = True, self._clients.wheel.tick
+        said = {"op": "report", "worker": self._worker, "number": self._number, "lease_ms": self._lease_ms}
+        said |= {"term": f"{self._incarnation}.{self._term}", **fields}
+        self._clients.counters["presence_reports"] += 1
+        self._calls.ask(_TOPIC, self._worker, {}, msgpack.packb(said), self._done)
+
+    def _done(self, code: int, body: bytes) -> None:
+        self._asking = False
+        if code:
+            self._clients.counters["presence_failures"] += 1
+            self._changes = self._saying + self._changes
+            self._fall_behind()  # told with the next tick
+            return
+        self._known = True
+        if self._behind or self._whole is not None or self._changes:
+            self._clients.later(0, self._turn)
+
+
+def _entry(connection: Connection) -> list[Any]:
+    return [
+        (connection.token or b"").decode(),
+        connection.uid,
+        protocol_name(connection),
+        connection.address,
+        connection.binding,
+        connection.bound_by,
+        connection.moves,
+    ]

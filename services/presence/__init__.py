@@ -1,0 +1,1 @@
+"""Presence: who is connected, where, since when; and the stream of who comes and goes."""

@@ -1,0 +1,132 @@
+"""The topic PRESENCE: what workers report, and what others ask. From any thread."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgpack
+
+from services.library import ClientCall, refusal
+from services.storage.interfaces import Storage
+from services.storage.presences import Ended, Presence, Transition
+from shared.errors import StorageUnavailable
+
+#: Entries in one answer.
+PAGE_MAX = 1000
+#: Tokens in one question.
+TOKENS_MAX = 10_000
+
+
+class PresenceTopic:
+    """Answers with msgpack maps. `publish` is told of what has changed, in order."""
+
+    def __init__(
+        self, storage: Storage, publish: Callable[[Sequence[Transition]], None], unix_ms: Callable[[], int]
+    ) -> None:
+        self._storage, self._store = storage, storage.presences
+        self._publish, self._unix_ms = publish, unix_ms
+        self._changing = threading.Lock()  # events are told in the order in which things were put in
+        self._operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "report": self._report,
+            "find": self._find,
+            "list": self._list,
+        }
+
+    def answer(self, call: ClientCall) -> bytes:
+        """`report`, `find`, `list`. Raises Refusal; 503 while the storage cannot be reached."""
+        fields = call.fields()
+        operation = self._operations.get(str(fields.get("op")))
+        if operation is None:
+            raise refusal(400, f"op is none of {', '.join(self._operations)}")
+        try:
+            packed: bytes = msgpack.packb(operation(fields))
+        except StorageUnavailable as error:
+            raise refusal(503, f"storage: {error}") from None
+        except (KeyError, TypeError, ValueError):
+            raise refusal(400, "a field is missing or malformed") from None
+        return packed
+
+    def _report(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        worker, term, begin = fields["worker"], fields["term"], bool(fields.get("begin"))
+        changes, now = passes(fields["changes"], worker), self._unix_ms()
+        with self._changing:
+            if not self._store.report(worker, term, fields["number"], fields["lease_ms"], now, begin=begin):
+                raise refusal(409, "not the report behind the last one: tell the whole")
+            for come, gone in changes:
+                self._publish(self._store.come(come, term, now))
+                self._publish(self._store.gone(gone, now))
+            if fields.get("end"):
+                self._store.told_whole(worker, term, now)
+        return {}
+
+    def _find(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Who of `tokens`, of the devices of the user `uid`, or of the members of `group` is connected."""
+        if "uid" in fields:
+            tokens = self._devices([fields["uid"]])
+        elif "group" in fields:
+            if not self._storage.groups.exists(fields["group"]):
+                raise refusal(404, "no such group")
+            members = self._storage.groups.members(fields["group"])
+            tokens = sorted({*members.tokens, *self._devices(members.uids)})
+        else:
+            tokens = fields["tokens"]
+            if not isinstance(tokens, list) or len(tokens) > TOKENS_MAX:
+                raise refusal(400, f"tokens is not a list of at most {TOKENS_MAX}")
+        found = self._store.present([str(token) for token in tokens], self._unix_ms())
+        return {"found": [_told(token, one) for token, one in zip(tokens, found, strict=True)]}
+
+    def _devices(self, uids: Sequence[str]) -> list[str]:
+        return sorted({device.token for uid in uids for device in self._storage.devices.of(uid)})
+
+    def _list(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of all who are connected, by worker and token, behind `after` [worker, token]; `next`: go on so."""
+        now = self._unix_ms()
+        at_worker, after = fields.get("after") or ["", ""]
+        for worker in self._store.workers(now):
+            if worker < at_worker:
+                continue
+            tokens = self._store.tokens_of(worker, after if worker == at_worker else "", PAGE_MAX)
+            if tokens:
+                found = [one for one in self._store.present(tokens, now) if one and one.worker == worker]
+                return {"found": [_told(one.token, one) for one in found], "next": [worker, tokens[-1]]}
+        return {"found": [], "next": None}
+
+    def sweep(self, grace_ms: int) -> None:
+        """End what dead workers have left."""
+        now = self._unix_ms()
+        for worker, term in self._store.ending(now, grace_ms):
+            with self._changing:
+                self._store.forget(worker, term)
+                self._publish(self._store.end(worker, term, now))
+        self._store.purge(now)
+
+
+def passes(changes: Sequence[Sequence[Any]], worker: str) -> list[tuple[list[Presence], list[Ended]]]:
+    """A report's changes, so parted that none has two of one token. Raises ValueError, TypeError."""
+    found: list[tuple[list[Presence], list[Ended]]] = []
+    count: dict[str, int] = {}
+    for is_end, token, *rest in changes:
+        number = count[token] = count.get(token, -1) + 1
+        if number == len(found):
+            found.append(([], []))
+        if is_end:
+            binding, bound_by, moves, reason = rest
+            found[number][1].append(Ended(token, (binding, bound_by, moves), reason))
+        else:
+            uid, protocol, address, *rank = rest
+            found[number][0].append(Presence(token, uid, worker, protocol, address, *rank))
+    return found
+
+
+def _told(token: str, presence: Presence | None) -> dict[str, Any]:
+    if presence is None:
+        return {"token": token, "online": False}
+    return {
+        "token": token,
+        "online": True,
+        "worker": presence.worker,
+        "protocol": presence.protocol,
+        "address": presence.address,
+        "since": presence.binding,
+        "uid": presence.uid,
+    }

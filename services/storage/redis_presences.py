@@ -1,0 +1,173 @@
+"""Who is connected, in Redis. docs/services.md tells others how to read it.
+
+presence:{token}: hash of one entry; with `ended` it is a former one, and goes by itself. presence-worker:{worker}:
+hash that lives as long as the worker's lease; who has none counts no more. presence-of:{worker}: set of the tokens
+that a worker has told of; only their entries say whose they are now. presence-workers: set of all of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.storage.presences import ENDED_MS, Entry, Presence, PresenceStore
+from services.storage.redis_connections import Connection
+
+# KEYS: entry. ARGV: version that must be there, or "" for none; ms that it stays, or 0; fields and values.
+_SWAP = """
+if (redis.call('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 1
+"""
+# KEYS: worker. ARGV: begins the whole (1 or 0), term, number, ms of the lease.
+_REPORT = """
+if ARGV[1] == '1' then
+    redis.call('DEL', KEYS[1])
+else
+    local was = redis.call('HMGET', KEYS[1], 'term', 'number')
+    if was[1] ~= ARGV[2] then return 0 end
+    if was[2] ~= ARGV[3] and tonumber(was[2]) + 1 ~= tonumber(ARGV[3]) then return 0 end
+end
+redis.call('HSET', KEYS[1], 'term', ARGV[2], 'number', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
+# KEYS: worker. ARGV: term, ms or "": when the whole was told.
+_WHOLE = """
+if redis.call('HGET', KEYS[1], 'term') ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], 'whole') end
+return redis.call('HSET', KEYS[1], 'whole', ARGV[2])
+"""
+# KEYS: worker. ARGV: term and number of one that is not there, ms of the lease.
+_RENEW = """
+if redis.call('PTTL', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('HSET', KEYS[1], 'term', ARGV[1], 'number', ARGV[2]) end
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+"""
+_NO_TERM = "-"
+
+
+class RedisPresences(PresenceStore):
+    """See PresenceStore. Leases are by the server's clock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._keys = connection, connection.keys
+        self._report, self._whole = connection.script(_REPORT), connection.script(_WHOLE)
+        self._renew = connection.script(_RENEW)
+
+    def load(self, tokens: Sequence[str]) -> list[Entry | None]:
+        rows = self._all([("HGETALL", self._keys.of("presence", token)) for token in tokens])
+        return [_entry(_fields(row)) if row else None for row in rows]
+
+    def swap(self, changes: Sequence[tuple[Entry | None, Entry]]) -> list[bool]:
+        # in the worker's set before and after: in a Cluster it is on another node
+        listed = [
+            ("SADD", self._keys.of("presence-of", entry.presence.worker), entry.presence.token)
+            for before, entry in changes
+            if entry.ended is None
+            and (before is None or before.ended or before.presence.worker != entry.presence.worker)
+        ]
+        self._all(listed)
+        done = [bool(answer) for answer in self._all([self._swap(before, entry) for before, entry in changes])]
+        left = [
+            ("SREM", self._keys.of("presence-of", entry.presence.worker), entry.presence.token)
+            for (_, entry), swapped in zip(changes, done, strict=True)
+            if entry.ended is not None and swapped
+        ]
+        self._all([*left, *listed])
+        return done
+
+    def _swap(self, before: Entry | None, entry: Entry) -> tuple[Any, ...]:
+        kept = ENDED_MS if entry.ended is not None else 0
+        key, version = self._keys.of("presence", entry.presence.token), "" if before is None else before.version
+        return ("EVAL", _SWAP, 1, key, version, kept, *_texts(entry))
+
+    def tokens_of(self, worker: str, after: str, most: int) -> list[str]:
+        with self._connection.asking() as client:
+            tokens = client.smembers(self._keys.of("presence-of", worker))
+        return sorted(token for token in tokens if token > after)[:most]
+
+    def report(self, worker: str, term: str, number: int, lease_ms: int, now: int, *, begin: bool) -> bool:
+        if begin:
+            with self._connection.asking() as client:
+                client.sadd(self._keys.alone("presence-workers"), worker)
+        return bool(self._report([self._worker(worker)], int(begin), term, number, lease_ms))
+
+    def told_whole(self, worker: str, term: str, now: int) -> None:
+        self._whole([self._worker(worker)], term, now)
+
+    def workers(self, now: int) -> list[str]:
+        names = self._names()
+        there = self._all([("EXISTS", self._worker(worker)) for worker in names])
+        return [worker for worker, found in zip(names, there, strict=True) if found]
+
+    def ending(self, now: int, grace_ms: int) -> list[tuple[str, str | None]]:
+        names = self._names()
+        rows = self._all([("HGETALL", self._worker(worker)) for worker in names])
+        found: list[tuple[str, str | None]] = []
+        for worker, row in zip(names, rows, strict=True):
+            fields = _fields(row)
+            if not fields:
+                found.append((worker, None))
+            elif "whole" in fields and int(fields["whole"]) <= now - grace_ms:
+                found.append((worker, fields["term"]))
+        return found
+
+    def forget(self, worker: str, term: str | None) -> None:
+        if term is not None:
+            self._whole([self._worker(worker)], term, "")
+            return
+        with self._connection.asking() as client:
+            client.srem(self._keys.alone("presence-workers"), worker)
+
+    def renew(self, lease_ms: int, now: int) -> None:
+        for worker in self._names():
+            self._renew([self._worker(worker)], _NO_TERM, 0, lease_ms)
+
+    def purge(self, now: int) -> None:
+        """They go by themselves."""
+
+    def _names(self) -> list[str]:
+        with self._connection.asking() as client:
+            return sorted(client.smembers(self._keys.alone("presence-workers")))
+
+    def _worker(self, worker: str) -> str:
+        return self._keys.of("presence-worker", worker)
+
+    def _all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Answers of so many commands on keys of any slot."""
+        if not commands:
+            return []
+        with self._connection.asking() as client:
+            pipeline = client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(pipeline.execute())
+
+
+def _fields(row: Any) -> dict[str, str]:
+    """An answer to HGETALL, which in a pipeline of raw commands may be a list."""
+    return dict(row) if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
+
+
+def _texts(entry: Entry) -> list[object]:
+    fields = {**entry.presence._asdict(), "term": entry.term, "sequence": entry.sequence, "version": entry.version}
+    if entry.ended is not None:
+        fields |= {"ended": entry.ended, "lost": int(entry.lost)}
+    return [part for name, value in fields.items() if value is not None for part in (name, value)]
+
+
+def _entry(fields: dict[str, str]) -> Entry:
+    presence = Presence(
+        fields["token"],
+        fields.get("uid"),
+        fields["worker"],
+        fields["protocol"],
+        fields["address"],
+        int(fields["binding"]),
+        fields["bound_by"],
+        int(fields["moves"]),
+    )
+    ended = int(fields["ended"]) if "ended" in fields else None
+    lost = fields.get("lost") == "1"
+    return Entry(presence, fields["term"], int(fields["sequence"]), int(fields["version"]), ended, lost)

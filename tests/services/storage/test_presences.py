@@ -1,0 +1,72 @@
+"""Who is connected, in every storage."""
+
+from services.storage.interfaces import Storage
+from services.storage.presences import Ended, Presence
+
+NOW = 1_795_000_000_000
+
+
+def at(token: str, worker: str, binding: int, moves: int = 0, bound_by: str = "here/0") -> Presence:
+    return Presence(token, "u", worker, "v2", "127.0.0.1:1", binding, bound_by, moves)
+
+
+def begin(storage: Storage, worker: str, term: str) -> None:
+    assert storage.presences.report(worker, term, 1, 60_000, NOW, begin=True)
+
+
+def test_comes_moves_and_goes(storage: Storage) -> None:
+    store = storage.presences
+    begin(storage, "here/0", "x.1")
+    begin(storage, "here/1", "y.1")
+    (came,) = store.come([at("a", "here/0", 5)], "x.1", NOW)
+    assert (came.reason, came.presence) == (None, at("a", "here/0", 5))
+    assert store.come([at("a", "here/1", 5, 1)], "y.1", NOW + 1) == []
+    assert store.come([at("a", "here/0", 5)], "x.1", NOW + 1) == []  # told late
+    assert store.gone([Ended("a", (5, "here/0", 0), "late")], NOW + 1) == []
+    assert store.present(["a", "b"], NOW) == [at("a", "here/1", 5, 1), None]
+    assert store.tokens_of("here/1", "", 10) == ["a"]
+    (went,) = store.gone([Ended("a", (5, "here/0", 1), "kicked")], NOW + 9)
+    assert (went.reason, went.at) == ("kicked", NOW + 9)
+    assert went.sequence > came.sequence
+    assert store.come([at("a", "here/0", 5)], "x.1", NOW + 10) == []  # told very late: it is no ghost
+    assert store.present(["a"], NOW) == [None]
+    (again,) = store.come([at("a", "here/0", 6)], "x.1", NOW + 11)
+    assert again.sequence > went.sequence
+
+
+def test_another_connection_replaces(storage: Storage) -> None:
+    begin(storage, "here/0", "x.1")
+    storage.presences.come([at("a", "here/0", 5)], "x.1", NOW)
+    told = storage.presences.come([at("a", "here/0", 7)], "x.1", NOW)
+    assert [(one.reason, one.presence.binding) for one in told] == [("replaced", 5), (None, 7)]
+
+
+def test_leftovers_of_an_earlier_term_end_once(storage: Storage) -> None:
+    store = storage.presences
+    begin(storage, "here/0", "x.1")
+    store.come([at("stays", "here/0", 5), at("lost", "here/0", 5)], "x.1", NOW)
+    begin(storage, "here/0", "x.2")
+    assert store.come([at("stays", "here/0", 5)], "x.2", NOW) == []
+    assert store.ending(NOW + 50, 10) == []
+    store.told_whole("here/0", "x.2", NOW)
+    assert store.ending(NOW + 5, 10) == []
+    assert store.ending(NOW + 10, 10) == [("here/0", "x.2")]
+    store.forget("here/0", "x.2")
+    assert [(one.presence.token, one.reason) for one in store.end("here/0", "x.2", NOW)] == [("lost", "worker_lost")]
+    assert store.end("here/0", "x.2", NOW) == []
+    assert store.ending(NOW + 10, 10) == []
+    (back,) = store.come([at("lost", "here/0", 5)], "x.2", NOW)  # it was not lost after all
+    assert back.reason is None
+
+
+def test_reports_come_one_behind_the_other(storage: Storage) -> None:
+    store = storage.presences
+    assert not store.report("here/0", "x.1", 2, 60_000, NOW, begin=False)
+    begin(storage, "here/0", "x.1")
+    assert store.report("here/0", "x.1", 2, 60_000, NOW, begin=False)
+    assert store.report("here/0", "x.1", 2, 60_000, NOW, begin=False)  # a repeat
+    assert not store.report("here/0", "x.1", 4, 60_000, NOW, begin=False)
+    assert not store.report("here/0", "x.2", 3, 60_000, NOW, begin=False)
+    assert store.workers(NOW) == ["here/0"]
+    store.forget("here/0", None)
+    store.purge(NOW)
