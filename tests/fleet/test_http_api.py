@@ -6,7 +6,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -104,6 +107,29 @@ def test_connections_are_found_and_kicked(api: Api, fleet: Fleet) -> None:
         assert api("DELETE", "/v1/connections/http-4").body == {"kicked": True}
         assert client.read_disconnect()["reason"] == "kicked"
     wait_until(lambda: api("GET", "/v1/connections/http-4").status == 404, "gone")
+
+
+def everybody(api: Api) -> dict[str, dict[str, Any]]:
+    """All pages of GET /v1/connections, by token."""
+    found, path = {}, "/v1/connections"
+    while True:
+        page = api("GET", path).body
+        found |= {entry["token"]: entry for entry in page["connections"]}
+        if page["next"] is None:
+            return found
+        path = f"/v1/connections?{urlencode({'after': page['next']})}"
+
+
+def test_everybody_who_is_connected_is_listed(api: Api, fleet: Fleet) -> None:
+    tokens = [f"list/{number}" for number in range(20)]
+    with ExitStack() as stack:
+        for token in tokens:
+            stack.enter_context(connect("v2", fleet.address)).subscribe(token, uid="user-7")
+        wait_until(lambda: everybody(api).keys() >= set(tokens), "all are listed")
+        entry = everybody(api)[tokens[0]]
+        assert (entry["online"], entry["uid"], entry["protocol"]) == (True, "user-7", "v2")
+        assert entry["worker"] in ("here/0", "here/1")
+    wait_until(lambda: not everybody(api).keys() & set(tokens), "they are gone")
 
 
 def test_groups(api: Api, fleet: Fleet) -> None:

@@ -12,10 +12,13 @@ from services.api.v1.access import needs, security
 from services.api.v1.calls import Calls
 from services.api.v1.parts import Parts, answer, blueprint
 from services.api.v1.pushing import as_problem, ready_sender
-from services.api.v1.shapes import Answer, GroupPath, PageQuery, TokenPath, UserPath
+from services.api.v1.shapes import Answer, GroupPath, PageQuery, Parameters, TokenPath, UserPath
 from services.sender.gevent import Sender
 from shared.calls import Internal
 from shared.errors import SenderError
+
+#: Between worker and token in `next`; neither can hold it.
+_NEXT = "\n"
 
 
 class Connection(Answer):
@@ -33,6 +36,10 @@ class Connection(Answer):
 class ConnectionPage(Answer):
     connections: list[Connection] = Field(description="those with `online` false are not connected")
     next: str | None = Field(description="`after` for the next page; null: there is none")
+
+
+class EverybodyQuery(Parameters):
+    after: str = Field(default="", max_length=512, description="`next` of the page before")
 
 
 class Kicked(Answer):
@@ -68,6 +75,14 @@ def routes(parts: Parts) -> APIBlueprint:
         return answer({"kicked": kicked})
 
     @group.get(
+        "/connections", operation_id="list_connections", security=security(READ), responses={200: ConnectionPage}
+    )
+    @needs(READ)
+    def list_connections(query: EverybodyQuery) -> Response:
+        """List who is connected, worker by worker, as the presence service knows it"""
+        return answer(_everybody(parts.calls, query.after))
+
+    @group.get(
         "/users/<part:uid>/connections",
         operation_id="list_user_connections",
         security=security(READ),
@@ -92,6 +107,14 @@ def routes(parts: Parts) -> APIBlueprint:
         return answer({"connections": _page(parts, tokens), "next": following})
 
     return group
+
+
+def _everybody(calls: Calls, after: str) -> dict[str, Any]:
+    """A page as large as the presence service gives it. Raises Problem."""
+    worker, _, token = after.partition(_NEXT)
+    found = calls.fields(Internal.PRESENCE, {"op": "list", "after": [worker, token] if after else None}, "list")
+    following = found["next"]
+    return {"connections": found["found"], "next": following and _NEXT.join(following)}
 
 
 def _not_connected() -> Problem:
