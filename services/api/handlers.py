@@ -1,6 +1,7 @@
 """One HTTP connection: gevent.pywsgi's handler, with a time limit on heads and our own words for what is malformed."""
 
 import contextlib
+import errno
 import re
 from http.client import HTTPException
 from socket import SHUT_WR
@@ -33,6 +34,8 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     socket: Any
     environ: dict[str, Any]
     close_connection: bool
+    #: Clients that have gone, and those that do not read: no bugs, so no tracebacks.
+    ignored_socket_errors = (*WebSocketHandler.ignored_socket_errors, errno.ETIMEDOUT, "timed out")
 
     def read_requestline(self) -> str:
         with Timeout(HEAD_S, False):

@@ -1,5 +1,6 @@
 """/v1 and what it should not be sent, and too much of it."""
 
+import contextlib
 import json
 import socket
 import time
@@ -119,7 +120,7 @@ def test_other_content_types(api: Api) -> None:
     ("path", "code"),
     [
         ("/v1/nothing", "no_such_path"),
-        ("/v1/connections/", "no_such_path"),
+        ("/v1/groups/", "no_such_path"),
         ("/v1/connections//x", "no_such_path"),
         ("/v1/connections/%00", "invalid"),
         ("/v1/connections/%1F", "invalid"),
@@ -226,6 +227,21 @@ def test_slow_heads_and_bodies_are_ended(fleet: Fleet) -> None:
     assert problem_in(head.value[0]) == "too_slow"
     assert problem_in(body.value[0]) == "too_slow"
     assert max(head.value[1], body.value[1]) < 60
+
+
+def test_a_bulk_push_that_nobody_reads_is_ended(fleet: Fleet, api: Api) -> None:
+    """Its answer fills the sockets' buffers, then nothing more of it is read, and after a silence it is cut off."""
+    head = "POST /v1/pushes/bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-ndjson\r\n"
+    lines = b'{"token": "nobody", "payload": "x"}\n' * 1000
+    written = 0
+    with socket.create_connection((fleet.host, fleet.api_port), timeout=60) as stream:
+        stream.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        with contextlib.suppress(OSError):
+            while written < 1 << 30:
+                stream.sendall(b"%x\r\n%b\r\n" % (len(lines), lines))
+                written += len(lines)
+    assert written < 1 << 30
+    assert api.push(GOOD).status == 200
 
 
 # --- keys

@@ -12,6 +12,7 @@ import zmq
 from shared.keys import KeyPair, format_key_pair, format_permitted
 from tests.fleet.conftest import StartFleet
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.http_api import Api
 from tests.fleet.processes import wait_until
 
 
@@ -33,7 +34,7 @@ def key_files(directory: Path) -> dict[str, Path]:
     """Settings that name a router's key, one permitted key, and who has it."""
     pairs = [KeyPair(*[key.decode() for key in zmq.curve_keypair()]) for _ in range(2)]
     files = {name: directory / name for name in ("curve_server_key_file", "status_key_file", "curve_permitted_file")}
-    texts = [*map(format_key_pair, pairs), format_permitted({pairs[1].public: frozenset({"admin"})})]
+    texts = [*map(format_key_pair, pairs), format_permitted({pairs[1].public: frozenset({"push", "admin"})})]
     for path, text in zip(files.values(), texts, strict=True):
         path.touch(mode=0o600)
         path.write_text(text)
@@ -46,6 +47,8 @@ def test_answers(start_fleet: StartFleet, tmp_path: Path, keys: bool) -> None:
     assert get(fleet, "/health/ready") == (200, {"status": "ready"})
     status, figures = get(fleet, "/stats")
     assert (status, sorted(figures["workers"])) == (200, ["here/0", "here/1"])
+    told = Api(fleet).push({"token": "nobody", "payload": "x"})
+    assert (told.status, told.body["counts"]["offline"]) == (200, 1)
     watcher = feed(fleet)
     uptimes = [json.loads(watcher.recv())["router"]["uptime_s"] for _ in range(3)]
     assert uptimes == sorted(set(uptimes))
