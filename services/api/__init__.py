@@ -1,1 +1,1 @@
-"""The process on api_port: health and figures of the fleet (services.status), and logging in, over HTTP."""
+"""The process on api_port: health and figures of the fleet (services.status), logging in, and /v1, over HTTP."""
