@@ -28,6 +28,7 @@ lint: $(VENV)/installed-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file sdk/python/pyproject.toml
 
 bench: $(VENV)/installed-test
 	@$(BIN)/python -m benchmarks
