@@ -128,6 +128,12 @@ class Conversations:
         connection.calls -= 1
         if not self._clients.table.holds(connection) or connection.state == State.CLOSING:
             return
+        try:
+            self._carry_answer(connection, forward, code, body)
+        finally:  # also after a bug of ours: nothing else would have its socket read again
+            self._clients.release(connection, Hold.ANSWER if forward.kind in _FIRST else Hold.CALLS)
+
+    def _carry_answer(self, connection: Connection, forward: Forward, code: int, body: bytes) -> None:
         retry_after_ms = random.randint(0, self._settings.retry_after_ms)
         try:
             self._carry_out(connection, self._rules.answered(connection, forward, code, body, retry_after_ms))
@@ -138,7 +144,6 @@ class Conversations:
         if self._clients.table.holds(connection) and connection.state != State.CLOSING:
             self._clients.ledger.note_if_changed(connection)
             self._clients.wheel.schedule(connection, self._clients.wheel.tick + self.deadline(connection))
-        self._clients.release(connection, Hold.ANSWER if forward.kind in _FIRST else Hold.CALLS)
 
     def fault(self, connection: Connection, error: RemoteError) -> None:
         """Close for an error of the peer, in the words of its protocol."""

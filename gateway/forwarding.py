@@ -10,7 +10,7 @@ import msgpack
 import ujson
 
 from gateway.actions import Action, Bind, Close, Forward, Send
-from gateway.connections import Connection, Granted, Protocol, State
+from gateway.connections import NEVER, Connection, Granted, Login, Protocol, State
 from gateway.encoders import Encoder
 from gateway.json_bodies import json_bytes, json_object
 from gateway.logins import AcceptedLogin, login_request
@@ -149,7 +149,7 @@ class Forwarding:
         request = {
             "token": token.decode() if token else None,
             "uid": connection.uid,
-            "login": {"uid": login.uid, "tokens": [one.decode() for one in login.tokens]} if login else None,
+            "login": _proved(login) if login else None,
             "address": connection.address,
             "protocol": protocol_name(connection),
         }
@@ -250,6 +250,12 @@ class Forwarding:
         if not may or not _clears_session(packet.body) or not self.serves(DISCONNECT):
             return []
         return [Forward(Signal.DISCONNECT, DISCONNECT, owner_key(connection), b'{"clearSession":1}')]
+
+
+def _proved(login: Login) -> dict[str, Any]:
+    """A login, as the subscribe service is told of it; `expires` in Unix seconds, null: never."""
+    expires = login.expires if login.expires < NEVER else None
+    return {"uid": login.uid, "tokens": [one.decode() for one in login.tokens], "expires": expires}
 
 
 def _clears_session(body: bytes) -> bool:

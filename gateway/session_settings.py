@@ -20,6 +20,8 @@ def session_limits(settings: Settings) -> SessionLimits:
         heartbeat_texts=frozenset(text.encode() for text in split(settings.heartbeat_texts)),
         auth_required=settings.auth_required,
         open_subscribe=open_subscribe(settings),
+        needs_subscribe_service=not open_subscribe(settings)
+        and not {"all", "subscribe"}.isdisjoint(split(settings.services)),
     )
 
 

@@ -39,6 +39,7 @@ class SessionLimits(NamedTuple):
     heartbeat_texts: frozenset[bytes]
     auth_required: bool
     open_subscribe: bool
+    needs_subscribe_service: bool = False  # no SUB without it
 
 
 class SessionRules:
@@ -50,6 +51,7 @@ class SessionRules:
         self._limits = limits
         self._encoder = encoder
         self._verifier = verifier
+        self._needs_service = limits.needs_subscribe_service
         self.forwarding = Forwarding(encoder, registry)
         self.answered = self.forwarding.answered
         self._rules: dict[int, Callable[[Connection, Packet, float], list[Action]]] = {
@@ -126,6 +128,9 @@ class SessionRules:
             return self._refuse(connection, packet, *refusal)
         connection.uid = self._uid(connection, fields)
         if self.forwarding.serves(SUBSCRIBE):
+            self._needs_service |= not self._limits.open_subscribe
+            return [self.forwarding.subscribe(connection, packet, token, fields)]
+        if self._needs_service:  # nobody else knows whose a token is: the answer is 503
             return [self.forwarding.subscribe(connection, packet, token, fields)]
         connection.granted |= grant(connection, fields)
         return [Bind(token, packet.message_id, asked(fields))]

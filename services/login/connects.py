@@ -13,7 +13,7 @@ from services.login.logins import Storage
 from services.login.settings import Keys
 from services.login.tokens import is_usertoken_of, open_password, session_key
 from services.storage.interfaces import Session
-from services.token_owners import Clearing
+from services.token_owners import Clearing, Owners
 from shared.errors import StorageUnavailable
 from shared.signals import SubSignal
 
@@ -23,6 +23,7 @@ class Connects:
 
     def __init__(self, storage: Storage, keys: Keys, clear: Clearing, clock: Callable[[], float] = time.time) -> None:
         self._storage, self._keys, self._clear, self._clock = storage, keys, clear, clock
+        self._owners = Owners(storage)
 
     def connect(self, call: ClientCall) -> Returned:
         """1 and who it is, or 3 to 8."""
@@ -41,7 +42,7 @@ class Connects:
             return Returned(SubSignal.CONNECTION_REFUSED_BAD_USER_NAME_OR_PASSWORD)
         if self._storage.users.is_blocked(uid):
             return Returned(SubSignal.CONNECTION_REFUSED_NOT_AUTHORIZED)
-        if self._storage.sessions.owner_of(token, now) != uid:
+        if self._owners.owner_of(token, now) != uid:
             return Returned(SubSignal.CONNECTION_REFUSED_IDENTIFIER_REJECTED)
         if self._storage.devices.uid_of(token) not in (None, uid) and not self._clear(token):
             # What is stored is for a user whose session has expired.

@@ -8,7 +8,7 @@ from typing import Any
 from services.library import ClientCall, refusal
 from services.login.logins import Storage
 from services.storage.interfaces import Session
-from services.token_owners import Clearing, ended_login
+from services.token_owners import Clearing, Owners, ended_login
 from shared.tokens import encode_token
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ class Endings:
     ) -> None:
         """`kick`: close the connections of these tokens, wherever they are."""
         self._storage, self._clear, self._kick, self._clock = storage, clear, kick, clock
+        self._owners = Owners(storage)
 
     def disconnect(self, call: ClientCall) -> bytes:
         """DISCONNECT with clearSession: what the client was logged in as ends. The worker closes the connection."""
@@ -76,6 +77,7 @@ class Endings:
         if session is not None and session.expires is not None and session.lives(now):
             self._storage.codes.put(ended_login(uid, token), "ended", session.expires, now)
         ended = self._storage.sessions.delete(uid, token)
+        self._owners.disclaim(token, uid, now)
         if self._storage.devices.uid_of(token) == uid:
             if self._clear(token):
                 self._storage.devices.remove(uid, token)

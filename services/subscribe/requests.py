@@ -15,6 +15,7 @@ class SubscribeRequest(NamedTuple):
     logged_in: bool  # the connection has proved to be that user's
     address: str
     protocol: str
+    expires: float | None = None  # Unix seconds at which what is proved ends; None: it does not, or nothing is proved
 
 
 def parse_request(fields: Mapping[str, Any], anybody: bool) -> SubscribeRequest:
@@ -25,12 +26,18 @@ def parse_request(fields: Mapping[str, Any], anybody: bool) -> SubscribeRequest:
         fault = encode_token(text)[1] if text is not None else None
         if fault:
             raise refusal(400, fault.replace("token", name, 1))
+    expires = login.get("expires") if isinstance(login, dict) else None
     return SubscribeRequest(
-        token, uid, isinstance(login, dict), str(fields.get("address") or ""), str(fields.get("protocol") or "")
+        token,
+        uid,
+        isinstance(login, dict),
+        str(fields.get("address") or ""),
+        str(fields.get("protocol") or ""),
+        float(expires) if isinstance(expires, (int, float)) else None,
     )
 
 
 def check_owner(request: SubscribeRequest, owner: str | None) -> None:
-    """`owner`: the user who has logged in with this token; None: nobody has. Raises Refusal (403)."""
+    """`owner`: the user who has proved that the token is theirs; None: nobody has. Raises Refusal (403)."""
     if owner is not None and not (request.logged_in and request.uid == owner):
         raise refusal(403, "this token belongs to a user who has logged in")

@@ -12,7 +12,7 @@ from services.storage.interfaces import Codes, Devices, Sessions, Users
 from services.subscribe.policies import Policy
 from services.subscribe.requests import SubscribeRequest, check_owner, parse_request
 from services.subscribe.tokens import TokenMaker
-from services.token_owners import Clearing, ended_login
+from services.token_owners import Clearing, Owners, ended_login
 from shared.errors import StorageUnavailable
 from shared.tokens import encode_token
 
@@ -44,6 +44,7 @@ class Subscriptions:
     ) -> None:
         self._storage, self._tokens, self._policy = storage, tokens, policy
         self._anybody, self._clear, self._clock = anybody, clear, clock
+        self._owners = Owners(storage)
         self._making = threading.Lock()
 
     def subscribe(self, call: ClientCall) -> bytes:
@@ -67,7 +68,7 @@ class Subscriptions:
             raise refusal(403, fault)
         token = request.token or self._make(now)
         if request.uid is not None and request.token is not None and not self._anybody:
-            self._take_over(request.uid, request.token)
+            self._take_over(request, request.uid, request.token, now)
         if request.uid is not None:
             self._storage.devices.add(request.uid, token, request.protocol, now)
         return {"token": token}
@@ -84,15 +85,17 @@ class Subscriptions:
 
     def _check_owner(self, request: SubscribeRequest, token: str, now: float) -> None:
         """Raises Refusal (403)."""
-        check_owner(request, self._storage.sessions.owner_of(token, now))
+        check_owner(request, self._owners.owner_of(token, now))
         if not request.logged_in:
             # Also that of a credential, which needs no session, and of a session that has expired.
             check_owner(request, self._storage.devices.uid_of(token))
 
-    def _take_over(self, uid: str, token: str) -> None:
-        """What is stored for another user is not for this one. Raises Refusal (503)."""
+    def _take_over(self, request: SubscribeRequest, uid: str, token: str, now: float) -> None:
+        """It is this user's now, and what is stored for another one is not for this one. Raises Refusal (503)."""
         if self._storage.devices.uid_of(token) not in (None, uid) and not self._clear(token):
             raise refusal(503, "what is stored for another user cannot be taken out now")
+        if request.expires is not None:
+            self._owners.claim(token, uid, request.expires, now)
 
     def _make(self, now: float) -> str:
         with self._making:
@@ -109,8 +112,12 @@ class Subscriptions:
             case "forget":
                 one = fields.get("token") is not None
                 tokens = [_text(fields, "token")] if one else [device.token for device in devices.of(uid)]
-                return {"forgotten": sum([devices.remove(uid, token) for token in tokens])}
+                return {"forgotten": sum([self._forget(uid, token) for token in tokens])}
         raise refusal(400, "op is neither list nor forget")
+
+    def _forget(self, uid: str, token: str) -> bool:
+        self._owners.disclaim(token, uid, self._clock())
+        return self._storage.devices.remove(uid, token)
 
 
 def _answer(answer: Callable[[Mapping[str, Any]], dict[str, Any]], call: ClientCall) -> bytes:

@@ -210,6 +210,24 @@ def test_a_credential_is_good_for_auth(fleet: Fleet) -> None:
         assert client.ask(SUB, {"token": "new-client"})["status"] == 403
 
 
+def test_a_token_of_a_credential_signed_elsewhere_is_nobody_elses(fleet: Fleet) -> None:
+    """While its client is away too, until it expires."""
+    claims = {"sub": "of-elsewhere", "token": "tablet-of-elsewhere", "aud": "push-gateway", "exp": time.time() + 60}
+    credential = jwt.encode(claims, SIGNING, headers={"kid": "k"})
+    with connect("v2", fleet.address) as client:
+        assert client.ask(AUTH, {"credential": credential})["status"] == 200
+        client.subscribe()
+    login = login_as(fleet, "tablet-of-elsewhere")
+    with connect("v2", fleet.address) as client:
+        assert log_in(client, login.fields).sub_signal == SubSignal.CONNECTION_REFUSED_IDENTIFIER_REJECTED
+    with connect("v2", fleet.address) as client:
+        assert client.ask(AUTH, {"credential": login.credential})["status"] == 200
+        assert client.ask(SUB, {"token": "tablet-of-elsewhere"})["status"] == 403
+    with connect("v2", fleet.address) as client:
+        assert client.ask(AUTH, {"credential": credential})["status"] == 200
+        assert client.subscribe()["token"] == "tablet-of-elsewhere"
+
+
 @pytest.mark.parametrize("fault", ["alg none", "other key", "expired"])
 def test_a_forged_credential_of_a_login(fleet: Fleet, fault: str) -> None:
     login = login_as(fleet, "forged")

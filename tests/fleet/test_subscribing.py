@@ -23,7 +23,7 @@ _MOMENT_S = 60
 def subscribing() -> Iterator[Fleet]:
     """A fleet in which a token belongs to whoever has logged in with it."""
     with Fleet(services="subscribe", open_subscribe="no") as started:
-        wait_until(lambda: made_by_service(subscribe(started)), "a token of the service")
+        wait_until(lambda: status_of_sub(started) == 200, "the service is asked")
         yield started
 
 
@@ -31,6 +31,12 @@ def subscribe(fleet: Fleet, token: str | None = None, kind: str = "v2") -> str:
     """The token that a new client gets."""
     with connect(kind, fleet.address) as client:
         return str(client.subscribe(token)["token"])
+
+
+def status_of_sub(fleet: Fleet, kind: str = "v2") -> int:
+    """What a client is answered that has no token."""
+    with connect(kind, fleet.address) as client:
+        return int(client.ask(SUB)["status"])
 
 
 def made_by_service(token: str) -> bool:
@@ -70,6 +76,18 @@ def test_a_token_of_a_login_is_refused(subscribing: Fleet) -> None:
     with open_storage(subscribing.settings) as storage:
         storage.sessions.delete("u", "phone-of-u")
     assert subscribe(subscribing, "phone-of-u") == "phone-of-u"
+
+
+@pytest.mark.parametrize("kind", ["v0", "v2", "ws_snake"])
+def test_nobody_is_bound_while_nobody_knows_whose_a_token_is(subscribing: Fleet, kind: str) -> None:
+    subscribing.kill_service("subscribe")
+    wait_until(lambda: status_of_sub(subscribing, kind) == 503, "the service is not asked any more")
+    with connect(kind, subscribing.address) as client:
+        answer = client.ask(SUB, {"token": "anybody"})
+        assert (answer["status"], answer["retry_after_ms"] >= 0) == (503, True)
+        client.read_close()
+    subscribing.start_service("subscribe")
+    wait_until(lambda: status_of_sub(subscribing, kind) == 200, "the service is asked")
 
 
 def test_devices_are_kept_where_anybody_may_name_a_uid(start_fleet: StartFleet) -> None:

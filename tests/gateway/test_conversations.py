@@ -365,3 +365,30 @@ def test_a_kick_and_a_shutdown_are_told_in_the_words_of_the_protocol(one):
     body = json.loads(json.loads(text.frame()[1])["content"])
     assert body["reason"] == "shutdown"
     assert text.frame() == (0x88, encode_close(1012, "shutdown"))
+
+
+# --- calls
+
+
+def test_a_client_is_read_again_after_a_bug_in_what_its_answer_does(one, monkeypatch):
+    """It costs the answer, not the connection."""
+    answers = []
+
+    class Service:
+        def ask(self, topic, key, fields, body, done):
+            answers.append(done)
+
+    rules = one.conversations._rules
+    monkeypatch.setattr(one.conversations, "calls", Service())
+    monkeypatch.setattr(rules.forwarding, "serves", lambda topic: True)
+    monkeypatch.setattr(rules, "answered", lambda *_: 1 // 0)
+    end, connection = one.connect()
+    end.send(encode_packet(2, Packet(Signal.SUB)) + PING)
+    until(lambda: answers)
+    turns(3)
+    end.pull()
+    assert (bytes(end.received), connection.calls) == (b"", 1)  # what it says next waits for the answer
+    with pytest.raises(ZeroDivisionError):
+        answers[0](0, b"")
+    until(lambda: end.pull() or end.received)
+    assert end.packet().signal == Signal.PING

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -262,9 +263,21 @@ def test_what_the_subscribe_service_is_asked():
     login = Login("ann", [b"a", b"b"], NEVER)
     (forward,) = say(using, client(V0, State.OPEN, login=login), Signal.SUB, {"token": "b"})
     asked = msgpack.unpackb(forward.body)
-    assert (asked["uid"], asked["login"]) == ("ann", {"uid": "ann", "tokens": ["a", "b"]})
+    assert (asked["uid"], asked["login"]) == ("ann", {"uid": "ann", "tokens": ["a", "b"], "expires": None})
+    (forward,) = say(using, client(V2, State.OPEN, login=replace(login, expires=NEVER - 1)), Signal.SUB, {"token": "b"})
+    assert msgpack.unpackb(forward.body)["login"]["expires"] == NEVER - 1
     (forward,) = say(using, client(WS_TEXT, State.OPEN), Signal.SUB)
     assert (forward.key, msgpack.unpackb(forward.body)["token"]) == ("10.0.0.1:5", None)
+
+
+@pytest.mark.parametrize("protocol", ALL)
+def test_where_only_the_service_knows_whose_a_token_is_nobody_is_bound_without_it(protocol):
+    using = rules(open_subscribe=False, needs_subscribe_service=True)
+    for body in ({}, {"token": "bob"}):
+        (forward,) = say(using, client(protocol, State.OPEN), Signal.SUB, body)
+        (close,) = using.answered(client(protocol, State.OPEN), forward, 0xF0, b"", 77)
+        words = b'{"status":503,"message":"no service","retry_after_ms":77}'
+        assert close.data == on_the_wire(protocol, 1, 0, words) + close_frame(protocol, 1013, "unavailable")
 
 
 @pytest.mark.parametrize("protocol", ALL)

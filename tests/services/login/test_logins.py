@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from services.login.logins import Logins, Rules
 from services.login.settings import Keys, credentials
 from services.login.tokens import seal_password
 from services.storage.interfaces import Storage
-from services.storage.opening import open_storage
-from services.token_owners import ended_login
+from services.token_owners import Owners, ended_login
 from shared.errors import CredentialError, SettingsError
 from shared.settings import load
 from shared.signals import SubSignal
@@ -90,9 +88,8 @@ class Parts:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    with open_storage(load({"PUSH_DATA_DIR": str(tmp_path)})) as storage:
-        yield Parts(storage)
+def parts(storage: Storage) -> Parts:
+    return Parts(storage)
 
 
 def opened(answer: dict[str, Any]) -> tuple[str, str]:
@@ -239,6 +236,20 @@ def another(parts: Parts) -> dict[str, Any]:
     """A login of another user with the same client identifier."""
     parts.logins.send_code({"mobile": "13800000000"})
     return parts.login("13800000000", parts.channel.sent["13800000000"])
+
+
+def test_a_token_is_its_credentials_until_that_expires(parts: Parts):
+    owners, now = Owners(parts.storage), parts.clock.now
+    owners.claim("phone", "somebody", now + 60, now)
+    answer = parts.login()
+    uid, password = answer["result"]["userId"], password_of(answer)
+    assert parts.connect(uid, "phone", password).code == REJECTED
+    parts.clock.now += 60
+    assert parts.connect(uid, "phone", password).code == ACCEPTED
+    owners.claim("phone", uid, now + 600, now)
+    assert parts.connect(uid, "phone", password).code == ACCEPTED
+    parts.endings.logout({"uid": uid, "token": "phone"})
+    assert owners.owner_of("phone", now) is None
 
 
 def test_a_replayed_connect_is_good_until_its_session_ends(parts: Parts):

@@ -9,7 +9,7 @@ from services.storage.interfaces import Storage
 from services.storage.redis_storage import RedisStorage
 from services.storage.sqlite_storage import SqliteStorage
 from shared.storage_locations import RedisLocation, parse_location
-from tests.services.storage.redis_servers import RedisClusterServers, RedisServer
+from tests.services.storage.redis_servers import RedisClusterServers
 
 
 def location(url: str) -> RedisLocation:
@@ -17,13 +17,6 @@ def location(url: str) -> RedisLocation:
     found = parse_location(url)
     assert found
     return found
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One that tests of a session share."""
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """The topics of the subscribe service, on a real storage in a file."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -10,22 +8,14 @@ import pytest
 
 from services.library import ClientCall, Refusal
 from services.storage.interfaces import Session, Storage
-from services.storage.opening import open_storage
 from services.subscribe.policies import everybody
 from services.subscribe.requests import SubscribeRequest
 from services.subscribe.subscriptions import Subscriptions
 from services.subscribe.tokens import TokenMaker, made_at
 from services.token_owners import Clearing, ended_login
 from shared.errors import StorageUnavailable
-from shared.settings import load
 
 NOW = 1_795_000_000.0
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    with open_storage(load({"PUSH_DATA_DIR": str(tmp_path)})) as opened:
-        yield opened
 
 
 def cannot(token: str) -> bool:
@@ -51,8 +41,8 @@ def sub(topics: Subscriptions, **fields: Any) -> Any:
         return msgpack.unpackb(refused.body)["status"]
 
 
-def login(uid: str, *tokens: str) -> dict[str, Any]:
-    return {"uid": uid, "tokens": list(tokens)}
+def login(uid: str, *tokens: str, expires: float | None = None) -> dict[str, Any]:
+    return {"uid": uid, "tokens": list(tokens), "expires": expires}
 
 
 def test_tokens_are_made_or_taken_as_they_are(storage: Storage):
@@ -96,6 +86,20 @@ def test_a_token_of_a_credential_needs_one(storage: Storage):
     assert sub(topics, token="phone", login=login("u", "phone")) == "phone"
     assert sub(topics, token="phone") == 403
     assert sub(subscriptions(storage, anybody=True), token="phone") == "phone"
+
+
+def test_a_token_of_a_credential_is_nobody_elses_until_it_expires(storage: Storage):
+    topics, clear = subscriptions(storage), lambda token: True
+    assert sub(topics, token="phone", login=login("u", "phone", expires=NOW + 60)) == "phone"
+    assert sub(topics, token="phone", login=login("v", "phone", expires=NOW + 60)) == 403
+    assert sub(topics, token="phone", login=login("u", "phone", expires=NOW + 10)) == "phone"
+    soon = Subscriptions(storage, TokenMaker(os.urandom), everybody, False, clear, lambda: NOW + 10)
+    assert sub(soon, token="phone", login=login("v", "phone", expires=NOW + 60)) == 403
+    later = Subscriptions(storage, TokenMaker(os.urandom), everybody, False, clear, lambda: NOW + 60)
+    assert sub(later, token="phone", login=login("v", "phone", expires=NOW + 90)) == "phone"
+    assert msgpack.unpackb(later.devices(call(op="forget", uid="v", token="phone"))) == {"forgotten": 1}
+    assert sub(later, token="phone", login=login("u", "phone", expires=1e300)) == "phone"
+    assert sub(later, token="phone", login=login("v", "phone")) == 403
 
 
 def test_what_is_stored_for_another_user_goes_first(storage: Storage):
