@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     fleet = commands.add_parser("fleet", help="run a whole fleet in the foreground under supervisord")
     fleet.set_defaults(run=run_fleet)
     # `status` is its name in deployments that are older than its other routes.
-    api = commands.add_parser("api", aliases=["status"], help="serve the HTTP API on api_port: health, figures, logins, /v1")
+    api = commands.add_parser("api", aliases=["status"], help="serve api_port: health, figures, logins, /v1")
     api.set_defaults(run=run_api)
     run = commands.add_parser("run", help="run one process of a service that clients need")
     run.add_argument("name", choices=MODULES, metavar="NAME", help=", ".join(MODULES))
