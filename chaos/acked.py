@@ -23,7 +23,7 @@ import click
 from tqdm import tqdm
 
 from benchmarks.machines import describe
-from chaos.accounts import Account, Told, account
+from chaos.accounts import Account, Receipt, Told, account
 from chaos.results import Result, lay_out, save
 from chaos.visitors import Visitors, acknowledges, token_of
 from services.sender import Push, Sender
@@ -221,7 +221,9 @@ class Proof:
             self._come_back(visitors, pushing)
             again = self._come_once_more(visitors)
             found = account(pushing.pushes, list(visitors.receipts))
-            self._state(found, visitors, pushing, killer, all_answered, again)
+            for receipt in again:
+                found.note(f"{receipt} came in the end, of {pushing.pushes[receipt.number]}")
+            self._state(found, visitors, pushing, killer, all_answered, len(again))
         return found
 
     def _fleet(self) -> Fleet:
@@ -268,15 +270,15 @@ class Proof:
             wait_until(are_there, "the last pushes", 60)
         self._wait_quiet(visitors)
 
-    def _come_once_more(self, visitors: Visitors) -> int:
-        """All leave and come again, and nothing dies: how many receipts there are that should not be."""
+    def _come_once_more(self, visitors: Visitors) -> list[Receipt]:
+        """All leave and come again, and nothing dies: the receipts that should not be."""
         before = len(visitors.receipts)
         visitors.go_home()
         wait_until(lambda: not visitors.open, "all clients gone", _PATIENCE_S)
         visitors.come_back()
         wait_until(lambda: visitors.here() == self.clients, "all clients bound", _PATIENCE_S)
         self._wait_quiet(visitors)
-        return len(visitors.receipts) - before
+        return visitors.receipts[before:]
 
     @staticmethod
     def _wait_quiet(visitors: Visitors) -> None:
