@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -30,6 +31,7 @@ class Backend:
     def __init__(self, fleet: Fleet) -> None:
         self.go_on = threading.Event()
         self.seen: list[ClientCall] = []
+        self.waiting: list[ClientCall] = []  # all that have had to
         self.ended: list[str | None] = []
         self.service = service = Service("backend", fleet.settings, threads=8)
 
@@ -45,6 +47,7 @@ class Backend:
 
         @service.answers(Signal.PUBLISH, SLOW)
         def wait(call: ClientCall) -> bytes:
+            self.waiting.append(call)
             self.go_on.wait(20)
             return call.body
 
@@ -261,3 +264,41 @@ def test_bodies_are_encrypted_for_whoever_asks_and_has_logged_in(fleet: Fleet, b
         assert cipher.decrypt(answer.body[:12], answer.body[12:], None) == b'\x00{"x":1}'
     with come(fleet, "open", accept=["aes-gcm"]) as client:
         assert client.ask(SUB, {"token": "open", "accept": ["aes-gcm"]})["granted"] == []
+
+
+def test_a_worker_that_dies_amid_a_call_costs_that_client_its_connection(fleet: Fleet, backend: Backend) -> None:
+    """Nobody would ever answer it; one that waits for nothing stays."""
+    backend.go_on.clear()
+    with RawSender(fleet.endpoint) as sender, come(fleet, "waits-for-ever") as client, ExitStack() as stack:
+        worker = sender.find("waits-for-ever")["worker"]
+        others = [stack.enter_context(come(fleet, f"waits-for-nothing-{number}")) for number in range(8)]
+        waits = len(backend.waiting)
+        client.send(PUBLISH, {}, sub_signal=SLOW, message_id=3)
+        wait_until(lambda: len(backend.waiting) > waits, "the service has it")
+        fleet.kill_worker(int(worker.rpartition("/")[2]))
+        client.read_close()
+        backend.go_on.set()
+        for number, other in enumerate(others):
+            wait_until(lambda token=f"waits-for-nothing-{number}": sender.find(token)["online"], "it is served")
+            assert publish(other, ECHO, {}) == (0, b"{}")
+    fleet.wait_ready()
+    with come(fleet, "waits-for-ever") as client:
+        assert publish(client, ECHO, {}) == (0, b"{}")
+
+
+def test_a_router_that_dies_amid_calls_costs_their_answers(fleet: Fleet, backend: Backend) -> None:
+    backend.go_on.clear()
+    with come(fleet, "calls") as client:
+        waits = len(backend.waiting)
+        client.send(PUBLISH, {}, sub_signal=SLOW, message_id=3)
+        wait_until(lambda: len(backend.waiting) > waits, "the service has it")
+        fleet.kill_router()
+        answer = client.read()
+        assert answer.message_id == 3
+        # Whichever comes first: the call's time is over, or the worker notices that the router is silent.
+        assert answer.body in (bytes([PublishError.NOBODY_KNOWS]), bytes([PublishError.TIMED_OUT]))
+        assert client.ping(30) == 30
+        fleet.start_router()
+        backend.go_on.set()
+        wait_until(lambda: publish(client, ECHO, {}) == (0, b"{}"), "services are asked again")
+    fleet.wait_ready()
