@@ -3,10 +3,12 @@
 Changes are gathered for a turn of the hub and told in one report; one report is under way at a time, so that they come
 in order by whatever router. Where a report fails, too much has gathered, or the service was away, everything is told
 anew: the *whole*, in parts, under a new term; what the service has of earlier terms has ended then. A client that is
-given to another worker is not told of: its new holder does that. Without a service of the topic nothing is gathered.
+given to another worker is not told of: its new holder does that. Without a service of the topic nothing is gathered but
+who has ended, and that only if a service may know of them: it has been told, by this worker or by one before it.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import msgpack
@@ -19,9 +21,11 @@ from shared.reasons import CloseReason
 
 #: Entries of one report, and changes that may wait.
 REPORT_MAX = 1000
-WAITING_MAX = 20_000
+WAITING_MAX = 50_000
 #: A lease is renewed so many times in its length.
 _BEATS = 3
+#: A worker that ends waits so long (seconds) until all is told, and looks so often.
+_FINISH_S, _LOOK_S = 1, 0.02
 #: Reason of a client that stays connected, under another token.
 REBOUND = "rebound"
 
@@ -57,11 +61,12 @@ class Presences:
         self._whole: list[tuple[Connection, int]] | None = None  # what is left to tell of it
         self._begun = False  # its first part has been said
         self._behind = True  # the whole is to be told; who goes meanwhile is told behind it, with the reason
-        self._known = False  # a service has been told something
+        self._known = True  # a service may have been told something
         self._asking = self._scheduled = False
         self._term = self._number = 0
         self._saying: list[list[Any]] = []  # of the report under way
-        self._told = 0  # tick of the last report
+        self._told = clients.wheel.tick  # of the last report, or the start
+        self._heard = False  # a service has answered this worker
         clients.each_tick(self.tick)
 
     # --- what happens
@@ -73,7 +78,7 @@ class Presences:
 
     def ended(self, connection: Connection, reason: CloseReason | str) -> None:
         """A connection has been closed here."""
-        if (self._known or not self._behind) and connection.token is not None:
+        if self._known and connection.token is not None:
             rank = connection.binding, connection.bound_by, connection.moves
             self._add([True, connection.token.decode(), *rank, str(reason)])
 
@@ -102,8 +107,23 @@ class Presences:
         """Begin to tell the whole if that is due; renew the lease."""
         if self._asking:
             return
+        if not self._heard and (tick - self._told) * 1000 > 2 * self._lease_ms:
+            self._known = False  # what a worker before this one has told has lapsed
+            self._changes.clear()
         if self._behind or self._changes or tick - self._told >= max(1, self._lease_ms // _BEATS // 1000):
             self._turn()
+
+    def finish(self, done: Callable[[], None]) -> None:
+        """Before the worker ends: tell what is left to tell, as long as there is a service; then call `done`."""
+        self._finish(done, self._clients.wheel.tick + _FINISH_S + 1)  # a tick may be near its end
+
+    def _finish(self, done: Callable[[], None], until: int) -> None:
+        if self._changes and not self._asking:
+            self._turn()
+        if (self._changes or self._asking) and self._calls.serves(_TOPIC) and self._clients.wheel.tick < until:
+            self._clients.later(_LOOK_S, partial(self._finish, done, until))
+        else:
+            done()
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -158,7 +178,7 @@ class Presences:
             self._changes = self._saying + self._changes
             self._fall_behind()  # told with the next tick
             return
-        self._known = True
+        self._known = self._heard = True
         if self._behind or self._whole is not None or self._changes:
             self._clients.later(0, self._turn)
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_network
 
@@ -35,6 +36,8 @@ from gateway.kept_listeners import KeptListeners
 from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
 from gateway.ledgers import Ledger, open_ledger
+from gateway.membership_asks import MembershipAsks
+from gateway.memberships import Memberships
 from gateway.ownership import Ownership
 from gateway.peers import PeerListener
 from gateway.presences import Presences
@@ -141,7 +144,7 @@ class Worker:
         self._kept_pushes.storing.calls = calls
         self._conversations.acknowledged = self._kept_pushes.acknowledged
         process = Process(os.urandom(8).hex(), os.getpid(), start_of_this_process(), str(path))
-        presences = Presences(
+        self._presences = presences = Presences(
             self._clients,
             calls,
             self._landing.hand_overs.away,
@@ -149,7 +152,12 @@ class Worker:
             incarnation=process.incarnation,
             lease_ms=settings.presence_lease_ms,
         )
-        self._clients.table.bound = presences.bound
+        groups, away = self._fan_outs.groups, self._landing.hand_overs.away
+        memberships = Memberships(self._clients, self._ownership, routers, groups, away)
+        asks = MembershipAsks(self._clients, calls, groups, memberships, self._fan_outs, worker=self.name)
+        self._clients.table.bound = partial(_each, (asks.bound, presences.bound))
+        self._clients.table.released = asks.released
+        self._landing.said_again, self._landing.pack = asks.bound, asks.pack
         self._conversations.closed_for = presences.ended
         self._landing.token_lost = presences.unbound
         self._handlers = BusHandlers(
@@ -163,6 +171,8 @@ class Worker:
             process,
             calls,
             self._kept_pushes,
+            memberships,
+            asks,
         )
         for router, link in enumerate(self._links):
             link.receive = partial(self._handlers.receive, router)
@@ -276,6 +286,9 @@ class Worker:
         return holder_of(pid_path(self._settings, index_of(worker))) is None
 
     def _end(self) -> None:
+        self._presences.finish(self._gone)
+
+    def _gone(self) -> None:
         self._handlers.say_gone()
         self._ended.set()
 
@@ -290,6 +303,11 @@ class Worker:
         if tick % 60 == 0:
             gc.collect(1)
             gc.freeze()
+
+
+def _each(callbacks: Sequence[Callable[[Connection], None]], connection: Connection) -> None:
+    for callback in callbacks:
+        callback(connection)
 
 
 def _warn_of_open_subscribe(settings: Settings) -> None:

@@ -60,23 +60,36 @@ class PresenceTopic:
         return {}
 
     def _find(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Who of `tokens`, of the devices of the user `uid`, or of the members of `group` is connected."""
-        if "uid" in fields:
-            tokens = self._devices([fields["uid"]])
-        elif "group" in fields:
-            if not self._storage.groups.exists(fields["group"]):
-                raise refusal(404, "no such group")
-            members = self._storage.groups.members(fields["group"])
-            tokens = sorted({*members.tokens, *self._devices(members.uids)})
-        else:
-            tokens = fields["tokens"]
+        """Who of `tokens`, of the devices of the user `uid`, or of the members of `group` is connected.
+
+        Of a user or a group a page, in order of the tokens, behind the token `after`; `next`: go on so.
+        """
+        if "tokens" in fields:
+            tokens, behind = fields["tokens"], None
             if not isinstance(tokens, list) or len(tokens) > TOKENS_MAX:
                 raise refusal(400, f"tokens is not a list of at most {TOKENS_MAX}")
+        else:
+            tokens, behind = self._page(self._tokens(fields, after := fields.get("after") or ""), after)
         found = self._store.present([str(token) for token in tokens], self._unix_ms())
-        return {"found": [_told(token, one) for token, one in zip(tokens, found, strict=True)]}
+        return {"found": [_told(token, one) for token, one in zip(tokens, found, strict=True)], "next": behind}
 
-    def _devices(self, uids: Sequence[str]) -> list[str]:
-        return sorted({device.token for uid in uids for device in self._storage.devices.of(uid)})
+    def _page(self, tokens: set[str], after: str) -> tuple[list[str], str | None]:
+        left = sorted(token for token in tokens if token > after)
+        return left[:PAGE_MAX], left[PAGE_MAX - 1] if len(left) > PAGE_MAX else None
+
+    def _tokens(self, fields: Mapping[str, Any], after: str) -> set[str]:
+        if "uid" in fields:
+            return self._of_users([fields["uid"]], after)
+        if not self._storage.groups.exists(fields["group"]):
+            raise refusal(404, "no such group")
+        members = self._storage.groups.members(fields["group"])
+        return {*members.tokens, *self._of_users(members.uids, after)}
+
+    def _of_users(self, uids: Sequence[str], after: str) -> set[str]:
+        """Their devices, as far as they are kept, and whoever is connected for them; a page's worth at least."""
+        devices = {device.token for uid in uids for device in self._storage.devices.of(uid)}
+        here = {token for uid in uids for token in self._store.tokens_of_user(uid, after, PAGE_MAX + 1)}
+        return devices | here
 
     def _list(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """A page of all who are connected, by worker and token, behind `after` [worker, token]; `next`: go on so."""
@@ -95,9 +108,13 @@ class PresenceTopic:
         """End what dead workers have left."""
         now = self._unix_ms()
         for worker, term in self._store.ending(now, grace_ms):
-            with self._changing:
-                self._store.forget(worker, term)
-                self._publish(self._store.end(worker, term, now))
+            parts, is_left = self._store.end(worker, term, now), True
+            while is_left:
+                with self._changing:  # others are heard between the parts
+                    told = next(parts, None)
+                    self._publish(told or ())
+                is_left = told is not None
+            self._store.forget(worker, term, now)
         self._store.purge(now)
 
 

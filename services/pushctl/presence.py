@@ -32,10 +32,11 @@ def presence(
     if sum(map(bool, (tokens, uid, group, everybody))) != 1:
         raise click.UsageError("one of TOKEN..., --user, --group and --list is needed")
     if everybody:
-        found = _everybody(timeout)
+        found = _all_pages({"op": "list"}, timeout)
+    elif tokens:
+        found = ask(Internal.PRESENCE, {"op": "find", "tokens": list(tokens)}, "", timeout)["found"]
     else:
-        which = {"uid": uid} if uid else {"group": group} if group else {"tokens": list(tokens)}
-        found = ask(Internal.PRESENCE, {"op": "find", **which}, "", timeout)["found"]
+        found = _all_pages({"op": "find", **({"uid": uid} if uid else {"group": group})}, timeout)
     if as_json:
         options.print_json(found)
     else:
@@ -45,11 +46,11 @@ def presence(
         ctx.exit(FAILED)
 
 
-def _everybody(timeout: float) -> list[dict[str, Any]]:
+def _all_pages(question: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     after = None
     while True:
-        page = ask(Internal.PRESENCE, {"op": "list", "after": after}, "", timeout)
+        page = ask(Internal.PRESENCE, question | {"after": after}, "", timeout)
         found += page["found"]
         after = page["next"]
         if after is None:

@@ -6,7 +6,7 @@ has ended stays for a while, so that what is told late, of before its end, is kn
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 #: How long an entry that has ended stays, in ms.
@@ -127,21 +127,34 @@ class PresenceStore(ABC):
         by_token = {one.token: one for one in ended}
         return self._change(list(by_token), lambda token, entry: gone(entry, by_token[token], at))
 
-    def end(self, worker: str, but_term: str | None, at: int) -> list[Transition]:
-        """Nobody of this worker is there any more, but those of a term."""
-        told, after = [], ""
-        while tokens := self.tokens_of(worker, after, CHUNK):
-            told += self._change(tokens, lambda _, entry: left_behind(entry, worker, but_term, at))
-            after = tokens[-1]
-        return told
+    def end(self, worker: str, but_term: str | None, at: int) -> Iterator[list[Transition]]:
+        """Nobody of this worker is there any more, but those of a term: as `ending` has named them, in parts.
 
-    def _change(self, tokens: Sequence[str], decide: Callable[[str, Entry | None], Change]) -> list[Transition]:
-        """Compare and set: what another has changed meanwhile is decided anew."""
+        Stops as soon as the worker is heard of again, or begins another term.
+        """
+
+        def stands() -> bool:
+            return self.term_of(worker, at) == but_term
+
+        after = ""
+        while stands() and (tokens := self.tokens_of(worker, after, CHUNK)):
+            yield self._change(tokens, lambda _, entry: left_behind(entry, worker, but_term, at), stands)
+            after = tokens[-1]
+
+    def _change(
+        self,
+        tokens: Sequence[str],
+        decide: Callable[[str, Entry | None], Change],
+        stands: Callable[[], bool] = lambda: True,
+    ) -> list[Transition]:
+        """Compare and set: what another has changed meanwhile is decided anew, if that is still to be done."""
         told: list[Transition] = []
         for start in range(0, len(tokens), CHUNK):
             left = tokens[start : start + CHUNK]
             while left:
                 entries = self.load(left)
+                if not stands():
+                    return told
                 decided = [(token, entry, *decide(token, entry)) for token, entry in zip(left, entries, strict=True)]
                 changed = [one for one in decided if one[2] is not None]
                 swapped = self.swap([(entry, new) for _, entry, new, _ in changed if new is not None])
@@ -174,6 +187,10 @@ class PresenceStore(ABC):
     def tokens_of(self, worker: str, after: str, most: int) -> list[str]:
         """At most so many tokens of a worker, in order, behind `after`; some may have ended or be with another."""
 
+    @abstractmethod
+    def tokens_of_user(self, uid: str, after: str, most: int) -> list[str]:
+        """The same of the clients that were bound for a user."""
+
     # --- workers
 
     @abstractmethod
@@ -189,6 +206,10 @@ class PresenceStore(ABC):
         """Those whose lease lives."""
 
     @abstractmethod
+    def term_of(self, worker: str, now: int) -> str | None:
+        """Of its last report; None: its lease has lapsed."""
+
+    @abstractmethod
     def ending(self, now: int, grace_ms: int) -> list[tuple[str, str | None]]:
         """(worker, None) of those whose lease has lapsed; (worker, term) where leftovers of other terms are due.
 
@@ -196,8 +217,8 @@ class PresenceStore(ABC):
         """
 
     @abstractmethod
-    def forget(self, worker: str, term: str | None) -> None:
-        """What `ending` named has been ended, or (a lapsed worker) is about to be."""
+    def forget(self, worker: str, term: str | None, now: int) -> None:
+        """What `ending` named has been ended; does nothing where it would not name it any more."""
 
     @abstractmethod
     def renew(self, lease_ms: int, now: int) -> None:

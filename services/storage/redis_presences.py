@@ -1,8 +1,12 @@
 """Who is connected, in Redis. docs/services.md tells others how to read it.
 
 presence:{token}: hash of one entry; with `ended` it is a former one, and goes by itself. presence-worker:{worker}:
-hash that lives as long as the worker's lease; who has none counts no more. presence-of:{worker}: set of the tokens
-that a worker has told of; only their entries say whose they are now. presence-workers: set of all of them.
+hash that lives as long as the worker's lease; who has none counts no more. presences-of:{worker}, presences-for:{uid}:
+sorted sets, by name, of the tokens that are a worker's, a user's. presence-workers: set of all workers.
+
+These are in several slots. Who makes an entry puts its token into both sets before and after; who ends or moves it
+takes the token out, and looks whether it belongs there again. So a set may have too much, never too little: only the
+entries say whose they are. A worker is put among all behind its lease; who takes it out looks whether it has one again.
 """
 
 from collections.abc import Sequence
@@ -60,22 +64,30 @@ class RedisPresences(PresenceStore):
         return [_entry(_fields(row)) if row else None for row in rows]
 
     def swap(self, changes: Sequence[tuple[Entry | None, Entry]]) -> list[bool]:
-        # in the worker's set before and after: in a Cluster it is on another node
-        listed = [
-            ("SADD", self._keys.of("presence-of", entry.presence.worker), entry.presence.token)
-            for before, entry in changes
-            if entry.ended is None
-            and (before is None or before.ended or before.presence.worker != entry.presence.worker)
-        ]
-        self._all(listed)
+        listed = [one for before, entry in changes for one in self._lists(entry) - self._lists(before)]
+        self._enter(listed)
         done = [bool(answer) for answer in self._all([self._swap(before, entry) for before, entry in changes])]
-        left = [
-            ("SREM", self._keys.of("presence-of", entry.presence.worker), entry.presence.token)
-            for (_, entry), swapped in zip(changes, done, strict=True)
-            if entry.ended is not None and swapped
-        ]
-        self._all([*left, *listed])
+        self._enter(listed)
+        swapped = [change for change, is_done in zip(changes, done, strict=True) if is_done]
+        self._take_out([one for before, entry in swapped for one in self._lists(before) - self._lists(entry)])
         return done
+
+    def _lists(self, entry: Entry | None) -> set[tuple[str, str]]:
+        """(key, token) of the sets in which an entry stands."""
+        if entry is None or entry.ended is not None:
+            return set()
+        _, uid, worker, *_ = presence = entry.presence
+        keys = [self._keys.of("presences-of", worker), *([self._keys.of("presences-for", uid)] if uid else [])]
+        return {(key, presence.token) for key in keys}
+
+    def _enter(self, listed: Sequence[tuple[str, str]]) -> None:
+        self._all([("ZADD", key, 0, token) for key, token in listed])
+
+    def _take_out(self, listed: Sequence[tuple[str, str]]) -> None:
+        self._all([("ZREM", key, token) for key, token in listed])
+        tokens = sorted({token for _, token in listed})
+        again = {one for entry in self.load(tokens) for one in self._lists(entry)}
+        self._enter([one for one in listed if one in again])
 
     def _swap(self, before: Entry | None, entry: Entry) -> tuple[Any, ...]:
         kept = ENDED_MS if entry.ended is not None else 0
@@ -83,15 +95,25 @@ class RedisPresences(PresenceStore):
         return ("EVAL", _SWAP, 1, key, version, kept, *_texts(entry))
 
     def tokens_of(self, worker: str, after: str, most: int) -> list[str]:
+        return self._page("presences-of", worker, after, most)
+
+    def tokens_of_user(self, uid: str, after: str, most: int) -> list[str]:
+        return self._page("presences-for", uid, after, most)
+
+    def _page(self, kind: str, name: str, after: str, most: int) -> list[str]:
         with self._connection.asking() as client:
-            tokens = client.smembers(self._keys.of("presence-of", worker))
-        return sorted(token for token in tokens if token > after)[:most]
+            least = f"({after}" if after else "-"
+            return list(client.zrangebylex(self._keys.of(kind, name), least, "+", 0, most))
 
     def report(self, worker: str, term: str, number: int, lease_ms: int, now: int, *, begin: bool) -> bool:
+        taken = bool(self._report([self._worker(worker)], int(begin), term, number, lease_ms))
         if begin:
-            with self._connection.asking() as client:
-                client.sadd(self._keys.alone("presence-workers"), worker)
-        return bool(self._report([self._worker(worker)], int(begin), term, number, lease_ms))
+            self._know(worker)
+        return taken
+
+    def _know(self, worker: str) -> None:
+        with self._connection.asking() as client:
+            client.sadd(self._keys.alone("presence-workers"), worker)
 
     def told_whole(self, worker: str, term: str, now: int) -> None:
         self._whole([self._worker(worker)], term, now)
@@ -100,6 +122,11 @@ class RedisPresences(PresenceStore):
         names = self._names()
         there = self._all([("EXISTS", self._worker(worker)) for worker in names])
         return [worker for worker, found in zip(names, there, strict=True) if found]
+
+    def term_of(self, worker: str, now: int) -> str | None:
+        with self._connection.asking() as client:
+            term: str | None = client.hget(self._worker(worker), "term")
+            return term
 
     def ending(self, now: int, grace_ms: int) -> list[tuple[str, str | None]]:
         names = self._names()
@@ -113,12 +140,14 @@ class RedisPresences(PresenceStore):
                 found.append((worker, fields["term"]))
         return found
 
-    def forget(self, worker: str, term: str | None) -> None:
+    def forget(self, worker: str, term: str | None, now: int) -> None:
         if term is not None:
             self._whole([self._worker(worker)], term, "")
             return
         with self._connection.asking() as client:
             client.srem(self._keys.alone("presence-workers"), worker)
+        if self.term_of(worker, now) is not None:
+            self._know(worker)
 
     def renew(self, lease_ms: int, now: int) -> None:
         for worker in self._names():

@@ -14,7 +14,8 @@ _PUT = f"INSERT INTO presences ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 _NEW = f"{_PUT} ON CONFLICT DO NOTHING"
 _AGAIN = """UPDATE presences SET uid = ?, worker = ?, protocol = ?, address = ?, binding = ?, bound_by = ?, moves = ?,
     term = ?, sequence = ?, version = ?, ended = ?, lost = ? WHERE token = ? AND version = ?"""
-_PAGE = "SELECT token FROM presences WHERE worker = ? AND ended IS NULL AND token > ? ORDER BY token LIMIT ?"
+_PAGE = "SELECT token FROM presences WHERE {} = ? AND ended IS NULL AND token > ? ORDER BY token LIMIT ?"
+_OF_WORKER, _OF_USER = _PAGE.format("worker"), _PAGE.format("uid")
 _PURGE = "DELETE FROM presences WHERE token IN (SELECT token FROM presences WHERE ended < ? LIMIT ?)"
 _REPORT = """UPDATE presence_workers SET number = ?, lease = ? WHERE worker = ? AND term = ? AND number IN (?, ?)"""
 
@@ -38,7 +39,10 @@ class SqlitePresences(PresenceStore):
             return [_swap(transaction, before, entry) for before, entry in changes]
 
     def tokens_of(self, worker: str, after: str, most: int) -> list[str]:
-        return [token for (token,) in self._connection.read(_PAGE, worker, after, most)]
+        return [token for (token,) in self._connection.read(_OF_WORKER, worker, after, most)]
+
+    def tokens_of_user(self, uid: str, after: str, most: int) -> list[str]:
+        return [token for (token,) in self._connection.read(_OF_USER, uid, after, most)]
 
     def report(self, worker: str, term: str, number: int, lease_ms: int, now: int, *, begin: bool) -> bool:
         with self._connection.write() as transaction:
@@ -56,15 +60,19 @@ class SqlitePresences(PresenceStore):
         rows = self._connection.read("SELECT worker FROM presence_workers WHERE lease > ? ORDER BY worker", now)
         return [worker for (worker,) in rows]
 
+    def term_of(self, worker: str, now: int) -> str | None:
+        rows = self._connection.read("SELECT term FROM presence_workers WHERE worker = ? AND lease > ?", worker, now)
+        return rows[0][0] if rows else None
+
     def ending(self, now: int, grace_ms: int) -> list[tuple[str, str | None]]:
         lapsed = self._connection.read("SELECT worker, NULL FROM presence_workers WHERE lease <= ?", now)
         due = "SELECT worker, term FROM presence_workers WHERE lease > ? AND whole <= ?"
         return [(worker, term) for worker, term in [*lapsed, *self._connection.read(due, now, now - grace_ms)]]
 
-    def forget(self, worker: str, term: str | None) -> None:
+    def forget(self, worker: str, term: str | None, now: int) -> None:
         with self._connection.write() as transaction:
             if term is None:
-                transaction.change("DELETE FROM presence_workers WHERE worker = ?", worker)
+                transaction.change("DELETE FROM presence_workers WHERE worker = ? AND lease <= ?", worker, now)
             else:
                 done = "UPDATE presence_workers SET whole = NULL WHERE worker = ? AND term = ?"
                 transaction.change(done, worker, term)

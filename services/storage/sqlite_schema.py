@@ -45,8 +45,13 @@ _PRESENCES = (
         ) WITHOUT ROWID""",
 )
 
+#: Version 3: who is connected, by user.
+_PRESENCES_OF_USERS = (
+    "CREATE INDEX presences_by_uid ON presences (uid, token) WHERE ended IS NULL AND uid IS NOT NULL",
+)
+
 #: Statements of each step; the first one makes version 1 out of an empty file. New steps come at the end.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING, _PRESENCES)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING, _PRESENCES, _PRESENCES_OF_USERS)
 
 
 def migrate(database: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:

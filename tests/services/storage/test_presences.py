@@ -51,9 +51,12 @@ def test_leftovers_of_an_earlier_term_end_once(storage: Storage) -> None:
     store.told_whole("here/0", "x.2", NOW)
     assert store.ending(NOW + 5, 10) == []
     assert store.ending(NOW + 10, 10) == [("here/0", "x.2")]
-    store.forget("here/0", "x.2")
-    assert [(one.presence.token, one.reason) for one in store.end("here/0", "x.2", NOW)] == [("lost", "worker_lost")]
-    assert store.end("here/0", "x.2", NOW) == []
+    (told,) = store.end("here/0", "x.2", NOW)
+    assert [(one.presence.token, one.reason) for one in told] == [("lost", "worker_lost")]
+    assert [one for part in store.end("here/0", "x.2", NOW) for one in part] == []
+    store.forget("here/0", "x.1", NOW)
+    assert store.ending(NOW + 10, 10) == [("here/0", "x.2")]
+    store.forget("here/0", "x.2", NOW)
     assert store.ending(NOW + 10, 10) == []
     (back,) = store.come([at("lost", "here/0", 5)], "x.2", NOW)  # it was not lost after all
     assert back.reason is None
@@ -68,5 +71,6 @@ def test_reports_come_one_behind_the_other(storage: Storage) -> None:
     assert not store.report("here/0", "x.1", 4, 60_000, NOW, begin=False)
     assert not store.report("here/0", "x.2", 3, 60_000, NOW, begin=False)
     assert store.workers(NOW) == ["here/0"]
-    store.forget("here/0", None)
+    store.forget("here/0", None, NOW)
+    assert store.workers(NOW) == ["here/0"]  # its lease lives
     store.purge(NOW)
