@@ -121,7 +121,7 @@ class Settings:
     )
     storage_durability: str = _text(
         "written",
-        "what is safe before it counts as kept: handed to the system, on its way to the disk, or on the disk",
+        "what counts as kept: what is in memory, what outlives a kill -9, what outlives a power failure",
         ("memory", "written", "fsynced"),
     )
     cached_messages_max: int = _whole(1000, "messages kept for one token", 1, 10**6)

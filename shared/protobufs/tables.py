@@ -1,4 +1,4 @@
-"""The table of topics whose bodies are protobuf: `topics.json`, checked (docs/client-protocol.md, section Protobuf)."""
+"""The table of topics whose bodies are protobuf: `topics.json`, checked (docs/services.md, section Protobuf)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
