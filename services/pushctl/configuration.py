@@ -10,6 +10,7 @@ from services.pushctl import options
 from shared import places
 from shared.settings import Settings, describe
 from shared.startup.environment import read_settings
+from shared.startup.protobuf_files import load_registry
 
 
 @click.command("check-config")
@@ -24,6 +25,7 @@ def check_config(help_settings: bool, as_json: bool) -> None:
     places.bus_path(settings)
     for index in range(settings.workers):
         places.hand_over_path(settings, index)
+    load_registry(settings)
     if as_json:
         options.print_json(asdict(settings))
         return

@@ -51,3 +51,9 @@ def test_every_setting_is_described():
     described = run(PLAIN, "check-config", "--help-settings", "--json").json
     assert [entry["name"] for entry in described] == list(run(PLAIN, "check-config", "--json").json)
     assert "client_port (default 6789): TCP port" in run(PLAIN, "check-config", "--help-settings").stdout
+
+
+def test_a_protobuf_directory_that_does_not_do(tmp_path: Path):
+    (tmp_path / "topics.json").write_text('{"topics": [{"signal": 9, "sub_signal": 16, "push": "no.Such"}]}')
+    done = run({**PLAIN, "PUSH_PROTOBUF_DIR": str(tmp_path)}, "check-config")
+    assert (done.status, done.stderr) == (2, "pushctl: protobuf_dir: there is no message no.Such\n")
