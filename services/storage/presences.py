@@ -90,10 +90,22 @@ def come(entry: Entry | None, presence: Presence, term: str, at: int) -> Change:
 
 
 def gone(entry: Entry | None, ended: Ended, at: int) -> Change:
-    """The same when a worker tells that a client has gone."""
-    if entry is None or entry.ended is not None or entry.presence.rank > ended.rank:
+    """The same when a worker tells that a client has gone.
+
+    That is kept in any case: another worker may tell later that it was there before.
+    """
+    if entry is None:
+        never_told = Presence(ended.token, None, "", "", "", *ended.rank)
+        return Entry(never_told, "", at, 1, ended=at), []
+    before = entry.presence.rank
+    if before > ended.rank or (before == ended.rank and entry.ended is not None and not entry.lost):
         return None, []
-    return _end(entry, ended.reason, at, lost=False)
+    binding, bound_by, moves = ended.rank
+    presence = entry.presence._replace(binding=binding, bound_by=bound_by, moves=moves)
+    if entry.ended is not None:
+        return entry._replace(presence=presence, version=entry.version + 1, lost=False), []
+    kept, told = _end(entry, ended.reason if before[:2] == ended.rank[:2] else REPLACED, at, lost=False)
+    return kept._replace(presence=presence), told
 
 
 def left_behind(entry: Entry | None, worker: str, but_term: str | None, at: int) -> Change:
@@ -103,7 +115,7 @@ def left_behind(entry: Entry | None, worker: str, but_term: str | None, at: int)
     return _end(entry, LOST, at, lost=True)
 
 
-def _end(entry: Entry, reason: str, at: int, *, lost: bool) -> Change:
+def _end(entry: Entry, reason: str, at: int, *, lost: bool) -> tuple[Entry, list[Transition]]:
     sequence = max(entry.sequence + 1, at)
     kept = entry._replace(sequence=sequence, version=entry.version + 1, ended=at, lost=lost)
     return kept, [Transition(entry.presence, at, sequence, reason)]

@@ -56,7 +56,8 @@ def events(watcher: Watcher, *tokens: str) -> list[tuple[str, str, str | None]]:
 def holder(watcher: Watcher, token: str) -> int:
     """Index of the worker that has a client."""
     found = watcher.find(token)
-    assert found and found[0]["online"]
+    assert found
+    assert found[0]["online"]
     return int(found[0]["worker"].rpartition("/")[2])
 
 

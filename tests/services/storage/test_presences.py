@@ -74,3 +74,48 @@ def test_reports_come_one_behind_the_other(storage: Storage) -> None:
     store.forget("here/0", None, NOW)
     assert store.workers(NOW) == ["here/0"]  # its lease lives
     store.purge(NOW)
+
+
+def test_an_end_that_is_told_before_the_beginning(storage: Storage) -> None:
+    store = storage.presences
+    begin(storage, "here/0", "x.1")
+    assert store.gone([Ended("a", (5, "here/0", 1), "kicked")], NOW) == []
+    assert store.come([at("a", "here/0", 5)], "x.1", NOW) == []
+    assert store.present(["a"], NOW) == [None]
+    assert store.tokens_of("here/0", "", 10) == []
+    assert store.tokens_of_user("u", "", 10) == []
+
+
+def test_pages_of_a_worker_and_of_a_user(storage: Storage) -> None:
+    store = storage.presences
+    begin(storage, "here/0", "x.1")
+    begin(storage, "here/1", "y.1")
+    tokens = [f"{number:04}" for number in range(1100)]
+    store.come([at(token, "here/0", 5) for token in tokens], "x.1", NOW)
+    nobodys = at("nobody's", "here/0", 5)._replace(uid=None)
+    store.come([nobodys], "x.1", NOW)
+    assert store.tokens_of("here/0", "", 2) == ["0000", "0001"]
+    assert store.tokens_of("here/0", "1098", 10) == ["1099", "nobody's"]
+    assert store.tokens_of_user("u", "0999", 1000) == tokens[1000:]
+    store.come([at("0000", "here/1", 5, 1)], "y.1", NOW)  # moves
+    store.gone([Ended("0001", (5, "here/0", 0), "kicked")], NOW)
+    store.come([at("0002", "here/0", 6)._replace(uid="other")], "x.1", NOW)
+    assert store.tokens_of("here/0", "", 2) == ["0002", "0003"]
+    assert store.tokens_of("here/1", "", 2) == ["0000"]
+    assert store.tokens_of_user("u", "", 2) == ["0000", "0003"]
+    assert store.tokens_of_user("other", "", 2) == ["0002"]
+    assert store.tokens_of_user("u", "", 2000) == ["0000", *tokens[3:]]
+
+
+def test_nobody_ends_who_is_told_of_anew(storage: Storage) -> None:
+    store = storage.presences
+    begin(storage, "here/0", "x.1")
+    store.come([at(f"{number:04}", "here/0", 5) for number in range(600)], "x.1", NOW)
+    begin(storage, "here/0", "x.2")
+    store.told_whole("here/0", "x.2", NOW)
+    parts = store.end("here/0", "x.2", NOW)
+    assert len(next(parts)) == 500
+    begin(storage, "here/0", "x.3")
+    assert list(parts) == []
+    assert store.present(["0599"], NOW) == [at("0599", "here/0", 5)]
+    assert list(store.end("here/0", None, NOW)) == []  # its lease lives
