@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -26,15 +27,26 @@ def fleet() -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def watcher(fleet: Fleet) -> Iterator[Watcher]:
     with watching(fleet) as started:
-        with connect("v2", fleet.address) as client:
-            client.subscribe("first")
-            wait_until(lambda: started.read("first"), "events come")
         yield started
+
+
+def hear(fleet: Fleet, watcher: Watcher) -> None:
+    """Return when events come: the stream's reader may still be on its way to a service that has just started."""
+
+    def comes() -> bool:
+        token = f"probe-{time.monotonic()}"
+        with connect("v2", fleet.address) as client:
+            client.subscribe(token)
+            wait_until(lambda: watcher.online(token) == [True], "it has come")
+        return bool(watcher.read(token))
+
+    wait_until(comes, "events come")
 
 
 @pytest.fixture
 def crowd(fleet: Fleet, watcher: Watcher, request: pytest.FixtureRequest) -> Iterator[dict[str, Conversation]]:
     """Clients of a test's own, by token, on both workers; they have come, and it is known."""
+    hear(fleet, watcher)
     with ExitStack() as stack:
         clients = {}
         for number in range(PEERS):
@@ -105,6 +117,7 @@ def test_a_worker_that_has_only_just_started_says_why_a_client_went(
 
 
 def test_another_connection_replaces(fleet: Fleet, watcher: Watcher) -> None:
+    hear(fleet, watcher)
     with connect("v2", fleet.address) as older, connect("ws_snake", fleet.address) as newer:
         older.subscribe("twice")
         wait_until(lambda: watcher.online("twice") == [True], "the older has come")
