@@ -19,6 +19,8 @@ from gateway.fan_outs import FanOuts, seen_of
 from gateway.held_pushes import HeldPush
 from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
+from gateway.membership_asks import MembershipAsks
+from gateway.memberships import Memberships
 from gateway.ownership import Ownership
 from gateway.router_links import RouterLinks
 from gateway.send_queues import unacknowledged_bytes
@@ -64,8 +66,12 @@ class BusHandlers:
         process: Process,
         calls: Calls,
         kept: KeptPushes,
+        memberships: Memberships,
+        asks: MembershipAsks,
     ) -> None:
         self._calls = calls
+        self._memberships, self._asks = memberships, asks
+        self._want_members: set[int] = set()  # routers that know MEMBERS1
         self._kept = kept
         self._clients = clients
         self._ownership = ownership
@@ -80,7 +86,7 @@ class BusHandlers:
         landing.late = kept.late.say = self._say_late
         kept.late.say_dropped = self._say_dropped
         deliveries.takes_back = routers.knows_stale
-        landing.settled = self._answer_waiting_calls
+        landing.settled = self._settled
         landing.moving.heard = landing.claiming.heard = lambda: routers.heard
         landing.claiming.say = routers.send_all
         claiming = landing.claiming
@@ -96,7 +102,7 @@ class BusHandlers:
             bus.FREED1: lambda router, frames: claiming.freed(_claims(frames)),
             TOPICS1: self._topics,
             TOLD1: calls.told,
-            REGROUP1: lambda router, frames: None,  # members are found out when something is pushed to their group
+            REGROUP1: asks.regroup,
         }
 
     def receive(self, router: int, frames: list[bytes]) -> None:
@@ -179,11 +185,16 @@ class BusHandlers:
             self._routers.send(router, bus.encode_ring(self._ownership.news, bus.NEWS1))
 
     def _alive(self, router: int, frames: list[bytes]) -> None:
-        self._routers.alive(router, bus.decode_control(frames).get("router"))
+        body = bus.decode_control(frames)
+        self._routers.alive(router, body.get("router"))
+        if body.get("members") and router not in self._want_members:
+            self._want_members.add(router)
+            self._memberships.ready(router)
 
     def _topics(self, router: int, frames: list[bytes]) -> None:
         self._calls.told_topics(router, frames)
         self._kept.storing.look()
+        self._asks.topics_changed()
 
     # --- calls
 
@@ -199,6 +210,10 @@ class BusHandlers:
 
     def _can_answer(self, token: bytes) -> bool:
         return token in self._clients.table.by_token or self._ownership.is_settled(token)
+
+    def _settled(self) -> None:
+        self._answer_waiting_calls()
+        self._memberships.changed()
 
     def _answer_waiting_calls(self) -> None:
         calls, self._waiting_calls = self._waiting_calls, []
@@ -245,6 +260,7 @@ class BusHandlers:
             "leaving": self._landing.leaving,
             "version": __version__,
             "stores": True,
+            "targets": True,
             "fan_out": seen_of(self._fan_outs.latest, router),
             "routers": self._routers.positions,
             "claims": len(self._deliveries.claims.mine),
@@ -254,6 +270,8 @@ class BusHandlers:
             body["ring"] = ring
         self._routers.send(router, bus.encode_control(bus.READY1, body))
         self._landing.claiming.repeat(lambda frames: self._routers.send(router, frames))
+        if router in self._want_members:
+            self._memberships.ready(router)
 
     def say_ready_to_all(self) -> None:
         """Said at start."""
@@ -274,6 +292,7 @@ class BusHandlers:
         self._routers.send_all(bus.encode_control(bus.BYE1, {"leaving": True}))
 
     def say_gone(self) -> None:
+        self._fan_outs.finish()
         self._routers.send_all(bus.encode_control(bus.BYE1, {"gone": True}))
 
     def _report(self, router: int, number: int, counts: dict[str, int]) -> None:

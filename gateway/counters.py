@@ -32,6 +32,8 @@ _EVENTS = (
     "calls_repeated",
     "calls_refused",
     "calls_late",
+    "group_asks",
+    "group_ask_failures",
     "presence_reports",
     "presence_failures",
     "presence_overflows",

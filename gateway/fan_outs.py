@@ -1,7 +1,9 @@
-"""Pushes to everybody here: numbered, delivered in slices, so that a broadcast does not hold up the hub.
+"""Pushes to everybody here, or to all here of a user or a group: numbered, and delivered in slices, so that a broadcast
+does not hold up the hub.
 
 Numbers grow per router. Each record carries the last number it has seen of each, so a client that moves during a
-fan-out gets it exactly once: its new worker sends what is missing and skips what is not.
+fan-out gets it exactly once: its new worker sends what is missing and skips what is not. A client whose groups are not
+known yet gets its copy when they are; the counts wait a moment for that.
 """
 
 from collections import deque
@@ -12,8 +14,9 @@ from gateway.client_loop import ClientLoop
 from gateway.connections import NO_FAN_OUT, SPECIAL, Connection, FanOutsSeen, Granted, Protocol, State
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
+from gateway.groups import Groups
 from gateway.ledgers import WRITING
-from shared.bus import REPEATABLE, FanOut
+from shared.bus import REPEATABLE, FanOut, Target
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
 from shared.signals import V0_SIGNALS
@@ -23,6 +26,8 @@ _RECORDS_PER_TURN = 500
 #: Fan-outs are kept for clients on their way here, this long (ticks) and so many bytes.
 _KEEP_TICKS = 10
 _KEEP_BYTES = 16 << 20
+#: Counts wait so long (ticks) for clients whose groups are not known.
+_ASK_TICKS = 2
 _OWN_COPY = Granted.ACK | Granted.IDS | Granted.AES_GCM
 #: What the bytes of a copy depend on, beside the protocol.
 _ENCODING = SPECIAL | Granted.CAMEL | Granted.LOWER
@@ -53,16 +58,31 @@ def with_seen(seen: FanOutsSeen, router: int, number: int) -> FanOutsSeen:
     return (*longer[:router], number, *longer[router + 1 :])
 
 
+def merged(seen: FanOutsSeen, other: FanOutsSeen) -> FanOutsSeen:
+    """The greater number of each router; `other` itself, if none of `seen` is greater."""
+    if len(seen) > len(other):
+        other += (0,) * (len(seen) - len(other))
+    greater = tuple([max(seen_of(seen, router), number) for router, number in enumerate(other)])
+    return other if greater == other else greater
+
+
 @dataclass(slots=True, eq=False)
 class _Running:
     router: int
     fan_out: FanOut
     tick: int
     reports: list[tuple[int, int]]  # router and number: its own, and those of copies that came while it ran
+    latest: FanOutsSeen  # what has been seen of all routers by who has seen this one
     after: dict[
         FanOutsSeen, FanOutsSeen
     ]  # what a record has seen behind it, by what it had seen before: shared objects
-    fd: int = 0  # next descriptor to look at
+    at: int = 0  # next record to look at
+    members: list[Connection] | None = None  # of its target, as they were when it began
+    waiting: set[Connection] = field(default_factory=set)  # they may be members
+    gone: int = 0  # of these, who moved before that was known
+    blind: bool = False  # nobody could be asked who is a member
+    done: bool = False
+    told: bool = False
     counts: dict[str, int] = field(default_factory=lambda: {"matched": 0, **dict.fromkeys(_NAMES.values(), 0)})
     encoded: dict[int, bytes | int] = field(default_factory=dict)
 
@@ -71,6 +91,7 @@ class FanOuts:
     """The fan-outs of this worker, one running at a time, in order of arrival."""
 
     def __init__(self, clients: ClientLoop, deliveries: Deliveries, encoder: Encoder, payload_max: int) -> None:
+        self.groups = Groups()
         self._clients = clients
         self._deliveries = deliveries
         self._encoder = encoder
@@ -87,16 +108,16 @@ class FanOuts:
         first = self._first_of(fan_out)
         if first:
             self._clients.counters["copies_dropped"] += 1
-            if first in self._queue:
+            if not first.told:
                 first.reports.append((router, fan_out.number))
             else:
-                self.report(router, fan_out.number, first.counts)
+                self.report(router, fan_out.number, _counts(first))
             return
         number = max(fan_out.number, seen_of(self.latest, router))
         before, self.latest = self.latest, with_seen(self.latest, router, number)
         self._clients.ledger.note_own("fan_outs", self.latest)  # a successor must not send it again
-        after = {before: self.latest}
-        running = _Running(router, fan_out, self._clients.wheel.tick, [(router, fan_out.number)], after)
+        tick, reports = self._clients.wheel.tick, [(router, fan_out.number)]
+        running = _Running(router, fan_out, tick, reports, self.latest, {before: self.latest})
         self._recent.append(running)
         self._recent_bytes += len(fan_out.payload)
         self._queue.append(running)
@@ -110,30 +131,89 @@ class FanOuts:
         return next((kept for kept in self._recent if kept.fan_out.segment.id_prefix == prefix), None)
 
     def catch_up(self, connection: Connection) -> None:
-        """A client has moved here: send the fan-outs that it has missed on the way."""
-        for running in self._recent:
+        """A client has moved here, or is about to move: send the fan-outs that it has missed."""
+        for running in list(self._recent):
             if running.fan_out.number > seen_of(connection.fan_out_seen, running.router):
+                self._catch_up_with(running, connection)
+        connection.fan_out_seen = merged(connection.fan_out_seen, self.latest)  # mostly the object that all share
+
+    def _catch_up_with(self, running: _Running, connection: Connection) -> None:
+        target = running.fan_out.target
+        if target is None or self.groups.is_of(connection, target):
+            self._deliver(running, connection)
+        elif target.kind == "group" and connection in self.groups.unknown:
+            running.waiting.add(connection)
+
+    def learnt(self, connection: Connection) -> None:
+        """The groups of a client are known now: it gets what it was to get, if it is a member."""
+        for running in [kept for kept in self._recent if connection in kept.waiting]:
+            running.waiting.discard(connection)
+            target = running.fan_out.target
+            if target and self.groups.is_of(connection, target):
                 self._deliver(running, connection)
-        if connection.fan_out_seen == self.latest:
-            connection.fan_out_seen = self.latest  # the object that the others share
+            self._tell_if_known(running)
+
+    def gone(self, connection: Connection) -> None:
+        """A client has been closed or has moved before its groups were known."""
+        for running in [kept for kept in self._recent if connection in kept.waiting]:
+            running.waiting.discard(connection)
+            running.gone += connection.state != State.CLOSING
+            self._tell_if_known(running)
 
     def _run(self) -> None:
         """One slice of the fan-out that is first."""
+        if not self._queue:
+            return
         running = self._queue[0]
         by_fd = self._clients.table.by_fd
-        end = min(running.fd + _RECORDS_PER_TURN, len(by_fd))
-        self._deliver_plain(running, by_fd[running.fd : end])
-        running.fd = end
-        if end < len(by_fd):
+        among = by_fd if running.fan_out.target is None else self._members(running, running.fan_out.target)
+        end = min(running.at + _RECORDS_PER_TURN, len(among))
+        records = among[running.at : end]
+        if running.members is not None:  # some may have gone since it began
+            records = [one for one in running.members[running.at : end] if by_fd[one.fd] is one]
+        self._deliver_plain(running, records)
+        running.at = end
+        if end < len(among):
             self._clients.later(0, self._run)
             return
         self._queue.popleft()
         running.encoded.clear()
-        for router, number in running.reports:
-            self.report(router, number, running.counts)
+        running.members, running.done = None, True
+        self._tell_if_known(running)
         self._forget(self._clients.wheel.tick)
         if self._queue:
             self._clients.later(0, self._run)
+
+    def finish(self) -> None:
+        """This worker is about to go: everything that has begun is answered now."""
+        while self._queue:
+            self._run()
+        for running in self._recent:
+            if not running.told:
+                self._tell(running)
+
+    def _members(self, running: _Running, target: Target) -> "list[Connection | None]":
+        """The clients of its target, as they were when it began; who may be one is noted then."""
+        if running.members is None:
+            running.members = list(self.groups.clients_of(target))
+            if target.kind == "group":
+                number, router = running.fan_out.number, running.router
+                running.blind = self.groups.blind
+                running.waiting |= {
+                    one
+                    for one in self.groups.unknown.difference(running.members)
+                    if seen_of(one.fan_out_seen, router) < number
+                }
+        return running.members  # type: ignore[return-value]
+
+    def _tell_if_known(self, running: _Running) -> None:
+        if running.done and not running.told and not running.waiting:
+            self._tell(running)
+
+    def _tell(self, running: _Running) -> None:
+        running.told = True
+        for router, number in running.reports:
+            self.report(router, number, _counts(running))
 
     def _deliver_plain(self, running: _Running, records: "list[Connection | None]") -> None:
         """Deliver to those who have not seen it: to those who get the same bytes together, then to all others.
@@ -198,7 +278,7 @@ class FanOuts:
     def _after(running: _Running, seen: FanOutsSeen) -> FanOutsSeen:
         after = running.after.get(seen)
         if after is None:
-            after = running.after[seen] = with_seen(seen, running.router, running.fan_out.number)
+            after = running.after[seen] = merged(seen, running.latest)
         return after
 
     def _deliver(self, running: _Running, connection: Connection) -> None:
@@ -239,9 +319,24 @@ class FanOuts:
 
     def _forget(self, tick: int) -> None:
         """Drop the oldest, if it is done: for its age, or to make room."""
+        for running in self._recent:
+            if running.done and not running.told and tick - running.tick >= _ASK_TICKS:
+                self._tell(running)
         while self._recent and not (self._queue and self._recent[0] is self._queue[0]):
             oldest = self._recent[0]
             if tick - oldest.tick < _KEEP_TICKS and self._recent_bytes <= _KEEP_BYTES:
                 return
             self._recent_bytes -= len(oldest.fan_out.payload)
             self._recent.popleft()
+            if not oldest.told:
+                self._tell(oldest)
+
+
+def _counts(running: _Running) -> dict[str, int]:
+    """What became of it, and how many may still get it, or may have missed it."""
+    counts, unknown = dict(running.counts), len(running.waiting) + running.gone
+    if unknown or running.blind:
+        counts["unknown"] = unknown
+    if running.blind:
+        counts["blind"] = 1
+    return counts

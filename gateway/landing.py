@@ -92,6 +92,10 @@ class Landing:
         #: A client that stays connected is about to lose its token.
         self.unbound: Callable[[Connection], None] = lambda connection: None
         self.token_lost: Callable[[Connection], None] = lambda connection: None
+        #: A client says its token again, maybe with another uid.
+        self.said_again: Callable[[Connection], None] = lambda connection: None
+        #: A bound client is about to be given to another worker.
+        self.pack: Callable[[Connection], None] = lambda connection: None
         self._waiting: dict[Connection, int] = {}  # BINDING without an owner to go to -> since (tick)
         self._refusals: defaultdict[Connection, int] = defaultdict(int)
         clients.each_tick(self._tick)
@@ -107,6 +111,7 @@ class Landing:
         if connection.state == State.BOUND:
             if action.token == connection.token:
                 pending = Pending(action.token or b"", action.message_id, action.asked, action.ack)
+                self.said_again(connection)
                 self._clients.answer(connection, self._rules.welcome(connection, pending))
                 return
             self._unbind(connection)
@@ -293,6 +298,7 @@ class Landing:
             # its new owner may be too new to have them
             self._fan_outs.catch_up(connection)
             if connection.state == State.BOUND:
+                self.pack(connection)
                 self.hand_overs.give(connection, owner)
 
     def _owes(self, connection: Connection) -> bool:

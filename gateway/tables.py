@@ -24,6 +24,8 @@ class ConnectionTable:
         self._note = note
         #: A connection has been bound.
         self.bound: Callable[[Connection], None] = lambda connection: None
+        #: A connection that was bound is here no more, or has no token any more.
+        self.released: Callable[[Connection], None] = lambda connection: None
         self.by_fd: list[Connection | None] = [None] * 1024
         self.by_token: dict[bytes, Connection] = {}
         self.count = 0
@@ -63,6 +65,7 @@ class ConnectionTable:
         if token is not None and self.by_token.get(token) is connection:
             del self.by_token[token]
             self._bound[connection.protocol] -= 1
+            self.released(connection)
 
     def figures(self) -> dict[str, int]:
         """Bound connections by protocol, and those without a token."""

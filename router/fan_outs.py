@@ -4,7 +4,9 @@ The counts are added up (docs/sender-protocol.md, sections To all, To a user or 
 """
 
 from collections.abc import Sequence
+from functools import partial
 
+import msgpack
 import ujson
 
 from router.answers import Answers
@@ -14,13 +16,18 @@ from router.membership import Membership
 from router.memberships import Memberships
 from router.outbox import Outbox
 from router.pending import Pending, PendingAll
+from router.services import Services
 from shared.bus import Segment, decode_numbered, encode_fan_out, is_targeted
+from shared.calls import Internal, Topic, internal
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.requests import TARGET
+from shared.signals import PublishError
 
 #: Numbers have 64 bits on the bus; room is left for those to come.
 _NUMBER_MAX = 1 << 63
+
+_GROUP_MEMBERS = Topic(*internal(Internal.GROUP_MEMBERS))
 
 _COUNTS = ("matched", "sent", "buffered", "overloaded", "refused", "too_large", "acked", "stored", "offline")
 
@@ -33,13 +40,16 @@ class FanOuts:
         answers: Answers,
         membership: Membership,
         memberships: Memberships,
+        services: Services,
         outbox: Outbox,
         counters: Counters,
     ) -> None:
+        self._services = services
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
         self._memberships = memberships
         self._unrouted: dict[PendingAll, None] = {}
         self._under_way: dict[int, PendingAll] = {}
+        self._asked: set[PendingAll] = set()  # nobody got these: whether there is such a group is being asked
         self._last_number = membership.started_ms << 20
         self.stopping = False
 
@@ -55,6 +65,7 @@ class FanOuts:
 
     def accept(self, pending: PendingAll, deadline: float, now: float) -> None:
         """Take a push in."""
+        pending.deadline = deadline
         self._answers.open(pending, deadline)
         if self._membership.settled or self.stopping:
             self._start(pending, now)
@@ -77,7 +88,7 @@ class FanOuts:
         if target is not None:
             workers = [worker for worker in workers if self._memberships.may_have(worker, target)]
             if not workers:
-                self._answers.done(pending, bytes([Outcome.OFFLINE]), _detail(pending), now)
+                self._conclude(pending, Outcome.OFFLINE, now)
                 return
         self._last_number += 1
         self._under_way[self._last_number] = pending
@@ -117,12 +128,14 @@ class FanOuts:
             return
         worker.fan_outs.discard(number)
         values = {key: body.get(key, 0) for key in _COUNTS}
-        unknown = body.get("unknown", 0)  # clients that may be members
+        # clients that may be members; blind: none of these has got it, or will
+        unknown, blind = body.get("unknown", 0), bool(body.get("blind"))
         good = all(type(value) is int and value >= 0 for value in (*values.values(), unknown))
+        pending.blind |= blind
         if good:
             for key, value in values.items():
                 pending.counts[key] = pending.counts.get(key, 0) + value
-        self._answered(number, pending, worker, known=good and not unknown, now=now)
+        self._answered(number, pending, worker, known=good and (blind or not unknown), now=now)
         if not good:
             raise BusError("COUNTS1 with counts that are no numbers")
 
@@ -136,7 +149,26 @@ class FanOuts:
         del self._under_way[number]
         nobody = not pending.workers
         outcome = Outcome.UNAVAILABLE if nobody else outcome_of(pending.counts, pending.unknown_workers)
-        self._answers.done(pending, bytes([outcome]), _detail(pending), now)
+        if outcome is Outcome.OFFLINE and pending.blind:
+            outcome = Outcome.UNAVAILABLE
+        self._conclude(pending, outcome, now)
+
+    def _conclude(self, pending: PendingAll, outcome: Outcome, now: float) -> None:
+        """Answer it. Where no member of a group got it, the group service says whether there is such a group."""
+        if outcome is not Outcome.OFFLINE or pending.target is None or pending.target.kind != "group":
+            self._answers.done(pending, bytes([outcome]), _detail(pending), now)
+            return
+        self._asked.add(pending)
+        name = pending.target.name
+        body = msgpack.packb({"group": name, "most": 1})
+        seconds = max(0.001, pending.deadline - now)
+        self._services.ask(_GROUP_MEMBERS, name, body, seconds, now, partial(self._told, pending))
+
+    def _told(self, pending: PendingAll, code: int, body: bytes, now: float) -> None:
+        """Whether there is such a group; without an answer nothing is said of it."""
+        if pending in self._asked:
+            self._asked.discard(pending)
+            self._answers.done(pending, bytes([Outcome.OFFLINE]), _detail(pending, code or _exists(body)), now)
 
     def unsent(self, worker: Worker, number: int, frames: list[bytes]) -> None:
         """ZeroMQ did not take the ALL1: it waits until the worker is reached again."""
@@ -155,17 +187,27 @@ class FanOuts:
         pending.workers -= 1
         self._answered(number, pending, worker, known=True, now=now)
 
+    def gone(self, worker: Worker, now: float) -> None:
+        """It has answered what it had begun, and has given its clients away: what it has not begun is for nobody."""
+        self._end(worker, True, now)
+
     def lost(self, worker: Worker, now: float) -> None:
         """This incarnation will not answer."""
+        self._end(worker, False, now)
+
+    def _end(self, worker: Worker, known: bool, now: float) -> None:
         numbers, worker.fan_outs = worker.fan_outs, set()
         for number in numbers:
             pending = self._under_way.get(number)
             if pending is not None:
-                self._answered(number, pending, worker, known=False, now=now)
+                self._answered(number, pending, worker, known=known, now=now)
 
     def expire(self, pending: Pending, now: float) -> None:
         """Its time is over: workers that have not answered are unknown, those that were not reached do not count."""
         assert isinstance(pending, PendingAll)
+        if pending in self._asked:
+            self._told(pending, PublishError.TIMED_OUT, b"", now)
+            return
         if pending in self._unrouted:
             del self._unrouted[pending]
             self._answers.done(pending, bytes([Outcome.UNAVAILABLE]), _detail(pending), now)
@@ -203,7 +245,18 @@ def outcome_of(counts: dict[str, int], unknown_workers: int) -> Outcome:
     return Outcome.OFFLINE
 
 
-def _detail(pending: PendingAll) -> bytes:
+def _exists(body: bytes) -> bool:
+    """Whether there is such a group, in an answer to GROUP_MEMBERS."""
+    try:
+        return bool(msgpack.unpackb(body).get("exists", True))
+    except Exception:  # msgpack raises whatever its input leads to
+        return True
+
+
+def _detail(pending: PendingAll, exists: int = True) -> bytes:
     counts = {key: pending.counts.get(key, 0) for key in _COUNTS}
-    unknown = {"unknown_workers": pending.unknown_workers} if pending.unknown_workers else {}
-    return ujson.dumps({"workers": pending.workers, **counts, **unknown}).encode()
+    more = {"unknown_workers": pending.unknown_workers} if pending.unknown_workers else {}
+    more |= {} if exists else {"exists": False}
+    return ujson.dumps(
+        {"workers": pending.workers, **counts, **more, **({"incomplete": True} if pending.blind else {})}
+    ).encode()

@@ -5,6 +5,7 @@ not told of, it is taken to have members of everything: one copy of a message to
 READY1 on, and from each new ring on, which may bring it clients of others, until it says that it has told all.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from router.members import Worker
@@ -14,13 +15,24 @@ from shared.rings import NO_EPOCH, Epoch
 
 
 class _Told:
-    """What one worker has told. `whole`: all, with whoever the ring of that epoch brought."""
+    """What one worker has told. `whole`: all, with whoever the ring of that epoch brought.
 
-    __slots__ = ("names", "whole")
+    `unknown`: it has clients of whom it does not know the groups. `joining`: REGROUP1 that it has not seen to yet.
+    """
+
+    __slots__ = ("joining", "names", "unknown", "whole")
 
     def __init__(self) -> None:
         self.names: dict[str, set[str]] = {"group": set(), "uid": set()}
         self.whole: Epoch = NO_EPOCH
+        self.unknown = False
+        self.joining: Counter[str] = Counter()
+
+    def may_have(self, target: Target) -> bool:
+        """Whether it may have members, if it has told all."""
+        if target.name in self.names[target.kind]:
+            return True
+        return target.kind == "group" and (self.unknown or target.name in self.joining)
 
 
 class Memberships:
@@ -47,18 +59,21 @@ class Memberships:
             told.names[kind].difference_update(removed)
         if news.whole is not None:
             told.whole = max(told.whole, news.whole)
+        if news.unknown is not None:
+            told.unknown = news.unknown
+        told.joining = told.joining - Counter(news.regrouped)
 
     def joined(self, group: str, identities: Iterable[bytes]) -> None:
         """These workers are being told that somebody has joined a group: each may have the client.
 
-        A worker that has none of its members answers so.
+        It is so until a worker says that it has seen to that.
         """
         for identity in identities:
             told = self._told.get(identity)
             if told is not None:
-                told.names["group"].add(group)
+                told.joining[group] += 1
 
     def may_have(self, worker: Worker, target: Target) -> bool:
         """Whether a worker has members of a user or a group, for all that is known."""
         told = self._told.get(worker.identity)
-        return told is None or told.whole < self._membership.epoch or target.name in told.names[target.kind]
+        return told is None or told.whole < self._membership.epoch or told.may_have(target)

@@ -73,7 +73,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         answers=answers,
         pushes=pushes,
         expansions=Expansions(answers, pushes, services, counters),
-        fan_outs=FanOuts(answers, membership, memberships, outbox, counters),
+        fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters),
         calls=Calls(answers, membership, claims, outbox, counters),
         services=services,
         asks=ServiceAsks(settings, services, membership, outbox, counters),

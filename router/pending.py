@@ -70,9 +70,12 @@ class PendingPushes(Pending):
 
 
 class PendingAll(Pending):
-    """A push to all, or (`target`) to a user or a group. `waiting`: workers that have it and have not answered."""
+    """A push to all, or (`target`) to a user or a group. `waiting`: workers that have it and have not answered.
 
-    __slots__ = ("counts", "request", "segment", "target", "unknown_workers", "waiting", "workers")
+    `blind`: some worker cannot find out who is a member.
+    """
+
+    __slots__ = ("blind", "counts", "deadline", "request", "segment", "target", "unknown_workers", "waiting", "workers")
 
     def __init__(
         self,
@@ -92,6 +95,8 @@ class PendingAll(Pending):
         self.waiting: set[bytes] = set()
         self.workers = 0
         self.unknown_workers = 0
+        self.blind = False
+        self.deadline = 0.0
 
 
 class Part:

@@ -85,6 +85,7 @@ class WorkerMessages:
         body = decode_control(frames)
         if body.get("gone"):
             self._parts.membership.remove(worker)
+            self._parts.fan_outs.gone(worker, now)
             self._forget(worker, now)
         elif body.get("leaving"):
             self._parts.membership.leave(worker)

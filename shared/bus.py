@@ -4,7 +4,7 @@ The first frame names kind and version. Control messages carry one JSON object, 
 fields a reader passes over; the two that carry volume, PUSHES1 and OUTCOMES1, are packed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
@@ -207,6 +207,10 @@ class MembersNews(NamedTuple):
     uids_gone: Sequence[str] = ()
     #: All have been told, and whoever the ring of this epoch brings has come; None: there may be others.
     whole: Epoch | None = None
+    #: Whether there are clients here from now on whose groups are not known; None: as before.
+    unknown: bool | None = None
+    #: So many REGROUP1 of each group have been seen to.
+    regrouped: Mapping[str, int] = {}
 
 
 def encode_members(news: MembersNews) -> list[bytes]:
@@ -220,6 +224,10 @@ def encode_members(news: MembersNews) -> list[bytes]:
         body |= {kind: {key: names for key, names in said.items() if names}} if added or removed else {}
     if news.whole is not None:
         body["whole"] = news.whole
+    if news.unknown is not None:
+        body["unknown"] = news.unknown
+    if news.regrouped:
+        body["regrouped"] = dict(news.regrouped)
     return [MEMBERS1, ujson.dumps(body, escape_forward_slashes=False).encode()]
 
 
@@ -234,7 +242,12 @@ def decode_members(frames: Sequence[bytes]) -> MembersNews:
     groups, groups_gone, uids, uids_gone = (
         _names(body, kind, key) for kind in ("groups", "uids") for key in ("add", "remove")
     )
-    return MembersNews(groups, groups_gone, uids, uids_gone, whole)
+    unknown, regrouped = body.get("unknown"), body.get("regrouped", {})
+    if not isinstance(regrouped, dict) or not all(type(count) is int for count in regrouped.values()):
+        raise BusError("MEMBERS1 with regrouped that are no counts")
+    return MembersNews(
+        groups, groups_gone, uids, uids_gone, whole, None if unknown is None else bool(unknown), regrouped
+    )
 
 
 def _names(body: dict[str, Any], kind: str, key: str) -> list[str]:

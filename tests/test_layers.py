@@ -26,6 +26,8 @@ SHELLS = ROOTS | {
     "gateway.acknowledgements",
     "gateway.kept_pushes",
     "gateway.late_outcomes",
+    "gateway.membership_asks",
+    "gateway.memberships",
     "gateway.presences",
     "gateway.replays",
     "gateway.send_queues",

@@ -11,6 +11,9 @@ from services.library import ClientCall, refusal
 from services.storage.interfaces import Devices, Groups, Members
 from shared.errors import NoGroupError, StorageUnavailable
 
+#: As Service.regroup: group, tokens, uids, joined.
+Regroup = Callable[[str, list[str], list[str], bool], Any]
+
 #: Clients in one GROUPS_OF.
 _ASKED_MAX = 10_000
 
@@ -27,8 +30,9 @@ class Storage(Protocol):
 class GroupTopics:
     """Answers GROUPS, GROUP_MEMBERS and GROUPS_OF with msgpack maps."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, regroup: Regroup = lambda group, tokens, uids, joined: None) -> None:
+        """`regroup`: tells workers who joined a group or left it; called when that is stored, before it is answered."""
+        self._storage, self._regroup = storage, regroup
         self._operations: dict[str, Callable[[GroupRequest], dict[str, Any]]] = {
             "create": self._create,
             "dismiss": self._dismiss,
@@ -73,16 +77,19 @@ class GroupTopics:
         members = self._storage.groups.members(request.group)
         if not self._storage.groups.dismiss(request.group):
             raise refusal(404, "no such group")
+        self._regroup(request.group, list(members.tokens), list(members.uids), False)
         return {"members": len(members.tokens) + len(members.uids)}
 
     def _join(self, request: GroupRequest) -> dict[str, Any]:
         self._check_members(request)
         joined = self._storage.groups.join(request.group, request.tokens, request.uids)
+        self._regroup(request.group, request.tokens, request.uids, True)
         return {"joined": joined}
 
     def _leave(self, request: GroupRequest) -> dict[str, Any]:
         self._check_members(request)
         left = self._storage.groups.leave(request.group, request.tokens, request.uids)
+        self._regroup(request.group, request.tokens, request.uids, False)
         return {"left": left}
 
     def _list(self, request: GroupRequest) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def serve(settings: Settings, index: int) -> int:
         def push_many(*pushes: Any, **options: Any) -> Iterator[Outcome]:
             return service.sender.push_many(*pushes, **options)
 
-        groups = GroupTopics(storage)
+        groups = GroupTopics(storage, service.regroup)
         contacts = Contacts(storage, groups, push_many, settings.contact_ttl_s)
         service.answers(*internal(Internal.GROUPS))(groups.groups)
         service.answers(*internal(Internal.GROUP_MEMBERS), idempotent=True)(groups.members)

@@ -21,7 +21,7 @@ from services.library.statistics import Statistics
 from services.library.threads import start_threads
 from services.library.topics import BatchHandler, Entry, Handler, Topics
 from services.sender import Outcome, Push, Sender
-from shared.calls import Topic
+from shared.calls import REGROUP1, Topic
 from shared.errors import SenderError
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ B = TypeVar("B", bound=BatchHandler)
 
 #: Seconds that calls which are there may take when the service is told to end; supervisord would kill it after 10.
 LEAVE_S = 8.0
-#: To every router, which passes it to all workers.
-_REGROUP1 = b"REGROUP1"
+#: Tokens, and as many uids, in one REGROUP1.
+_REGROUPED_MAX = 1000
 
 
 class Service:
@@ -181,9 +181,16 @@ class Service:
         return self.sender.find(tokens)
 
     def regroup(self, group: str, tokens: Sequence[str], uids: Sequence[str], joined: bool) -> int:
-        """Tells all workers of members that have joined a group, or left it; how many routers were told."""
-        said = {"group": group, "tokens": list(tokens), "uids": list(uids), "joined": joined}
+        """Tells all workers of members that have joined a group, or left it; how many routers were told.
+
+        Many are told in pieces.
+        """
+        told, most = len(self._routers), _REGROUPED_MAX
         with self._loop.lock:
-            told = self._loop.protocol.say([_REGROUP1, ujson.dumps(said, escape_forward_slashes=False).encode()])
+            for first in range(0, max(len(tokens), len(uids)), most):
+                some = {"tokens": list(tokens[first : first + most]), "uids": list(uids[first : first + most])}
+                said = {"group": group, **some, "joined": joined}
+                body = ujson.dumps(said, escape_forward_slashes=False).encode()
+                told = min(told, self._loop.protocol.say([REGROUP1, body]))
         self._loop.wake()
         return told

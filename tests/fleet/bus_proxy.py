@@ -13,13 +13,14 @@ from shared import bus
 class BusProxy:
     """Between workers and router: a ROUTER towards the workers, towards the router one DEALER per worker.
 
-    Counts what the router sends down: `messages` PUSHES1 per worker, and in `pushes` how often each
-    push went down, as (worker, token, payload up to its first `.`).
+    Counts what the router sends down: `messages` PUSHES1 per worker, `fan_outs` ALL1 per worker and payload, and in
+    `pushes` how often each push went down, as (worker, token, payload up to its first `.`).
     """
 
     def __init__(self, worker_endpoint: str, router_endpoint: str) -> None:
         self.messages: Counter[str] = Counter()
         self.pushes: Counter[tuple[str, bytes, bytes]] = Counter()
+        self.fan_outs: Counter[tuple[str, bytes]] = Counter()
         self._router_endpoint = router_endpoint
         self._context = zmq.Context()
         self._workers = self._context.socket(zmq.ROUTER)
@@ -69,6 +70,8 @@ class BusProxy:
                 return
             if frames[0] == bus.PUSHES1:
                 self._count(worker.decode(), bus.decode_batch(frames))
+            elif frames[0] == bus.ALL1:
+                self.fan_outs[worker.decode(), bus.decode_fan_out(frames).payload] += 1
             self._workers.send_multipart([worker, *frames])
 
     def _link(self, worker: bytes) -> "zmq.Socket[bytes]":

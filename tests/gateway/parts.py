@@ -23,6 +23,8 @@ from gateway.fan_outs import FanOuts
 from gateway.held_pushes import HeldPushes
 from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
+from gateway.membership_asks import MembershipAsks
+from gateway.memberships import Memberships
 from gateway.ownership import Ownership
 from gateway.peers import PeerListener
 from gateway.router_links import RouterLinks
@@ -278,6 +280,11 @@ class Parts(Clients):
         self.kept.owed_nothing = self.landing.owed_nothing
         self.kept.storing.calls = self.calls
         self.conversations.acknowledged = self.kept.acknowledged
+        groups, away = self.fan_outs.groups, self.landing.hand_overs.away
+        memberships = Memberships(self.loop, self.ownership, self.routers, groups, away)
+        asks = MembershipAsks(self.loop, self.calls, groups, memberships, self.fan_outs, worker=name)
+        self.loop.table.bound, self.loop.table.released = asks.bound, asks.released
+        self.landing.said_again, self.landing.pack = asks.bound, asks.pack
         self.handlers = BusHandlers(
             self.loop,
             self.ownership,
@@ -289,6 +296,8 @@ class Parts(Clients):
             process,
             self.calls,
             self.kept,
+            memberships,
+            asks,
         )
         self.loop.start(self.conversations)
         self.batches = 0

@@ -40,6 +40,7 @@ def test_ready_says_who_this_is(worker):
         "leaving": False,
         "version": __version__,
         "stores": True,
+        "targets": True,
         "fan_out": 0,
         "routers": [0],
         "claims": 0,

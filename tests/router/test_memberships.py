@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgpack
 import pytest
 import ujson
 from hypothesis import given
@@ -13,7 +14,7 @@ from router.memberships import Memberships
 from router.outbox import Outbox
 from shared import bus
 from shared.bus import MembersNews, Target
-from shared.calls import REGROUP1
+from shared.calls import REGROUP1, Internal, Topic, internal
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.rings import Epoch
@@ -164,9 +165,71 @@ def test_all_workers_may_have_who_joins_until_they_say_no(fleet: Fleet) -> None:
     assert fleet.reached() == set(NAMES)
     for name in NAMES[1:]:
         fleet.say(name, bus.encode_members(MembersNews(groups_gone=["team"])))
+    assert fleet.reached() == set(NAMES)  # that may have been about what was before
+    for name in NAMES[1:]:
+        fleet.say(name, bus.encode_members(MembersNews(regrouped={"team": 1})))
     assert fleet.reached() == {"h/0"}
     fleet.tell(b"groups", REGROUP1, ujson.dumps({**said, "joined": False}).encode())
     assert fleet.reached() == {"h/0"}
+
+
+def test_two_join_one_after_the_other(fleet: Fleet) -> None:
+    """What a worker says of the first is nothing about the second."""
+    fleet.all_told()
+    for token in ("t", "u"):
+        said = {"group": "team", "tokens": [token], "uids": [], "joined": True}
+        fleet.tell(b"groups", REGROUP1, ujson.dumps(said).encode())
+    fleet.say("h/0", bus.encode_members(MembersNews(regrouped={"team": 1})))
+    fleet.say("h/1", bus.encode_members(MembersNews(regrouped={"team": 2})))
+    fleet.say("h/2", bus.encode_members(MembersNews(groups=["team"], regrouped={"team": 2})))
+    assert fleet.reached() == {"h/0", "h/2"}
+    fleet.join("h/0", incarnation="b")
+    fleet.told("h/0")
+    fleet.say("h/0", bus.encode_members(MembersNews(regrouped={"team": 5})))
+    assert fleet.reached() == {"h/2"}
+
+
+def test_clients_of_whom_nobody_knows_the_groups_may_be_in_any(fleet: Fleet) -> None:
+    fleet.all_told()
+    fleet.say("h/1", bus.encode_members(MembersNews(unknown=True)))
+    assert fleet.reached() == {"h/1"}
+    assert fleet.reached(to="user") == set()
+    fleet.say("h/1", bus.encode_members(MembersNews(groups=["other"])))
+    assert fleet.reached() == {"h/1"}
+    fleet.say("h/1", bus.encode_members(MembersNews(unknown=False)))
+    assert fleet.reached() == set()
+
+
+def test_a_worker_that_cannot_ask_leaves_members_out(fleet: Fleet) -> None:
+    fleet.all_told(h0=["team"], h1=["team"])
+    fleet.reached()
+    fleet.counts("h/0", matched=0, unknown=7, blind=1)
+    fleet.counts("h/1", matched=0)
+    assert fleet.outcome() == (Outcome.UNAVAILABLE, {"workers": 2, "incomplete": True})
+    fleet.reached()
+    fleet.counts("h/0", matched=0, unknown=7, blind=1)
+    fleet.counts("h/1", matched=1, sent=1)
+    assert fleet.outcome() == (Outcome.SENT, {"workers": 2, "matched": 1, "sent": 1, "incomplete": True})
+
+
+def test_whether_there_is_such_a_group_is_asked_where_nobody_got_it(fleet: Fleet) -> None:
+    fleet.all_told()
+    fleet.serve(b"groups", Topic(*internal(Internal.GROUP_MEMBERS)))
+    for answer, said in (({"exists": True}, None), ({"exists": False}, False), ({}, None)):
+        fleet.reached()
+        assert fleet.answers() == []
+        (call,) = fleet.given(b"groups")
+        assert msgpack.unpackb(call.body) == {"group": "team", "most": 1}
+        fleet.give_back(b"groups", call, 0, msgpack.packb({"tokens": [], **answer}))
+        _, _, outcomes, detail = fleet.answer()
+        assert (outcomes, ujson.loads(detail).get("exists")) == (bytes([Outcome.OFFLINE]), said)
+    for code, body in ((1, b""), (0, b"\xc1")):
+        fleet.reached()
+        fleet.give_back(b"groups", fleet.given(b"groups")[0], code, body)
+        assert fleet.outcome() == (Outcome.OFFLINE, {})
+    fleet.reached(timeout_ms=1000)
+    fleet.advance(1.5)
+    assert fleet.outcome() == (Outcome.OFFLINE, {})
 
 
 def test_a_repeat_is_answered_from_memory(fleet: Fleet) -> None:
@@ -201,6 +264,8 @@ def test_a_name_that_is_no_text(fleet: Fleet) -> None:
         b'{"whole":true}',
         b'{"whole":[1]}',
         b'{"whole":["1",2]}',
+        b'{"regrouped":["team"]}',
+        b'{"regrouped":{"team":"x"}}',
     ],
 )
 def test_what_is_malformed_is_counted(fleet: Fleet, body: bytes) -> None:
@@ -221,6 +286,8 @@ NEWS = st.builds(
     MembersNews,
     *[st.lists(st.text(), max_size=3)] * 4,
     whole=st.none() | st.builds(Epoch, st.integers(0, 1 << 62), st.integers(0, 1 << 30)),
+    unknown=st.none() | st.booleans(),
+    regrouped=st.dictionaries(st.text(), st.integers(1, 9), max_size=2),
 )
 
 
