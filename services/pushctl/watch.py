@@ -1,6 +1,9 @@
 """`pushctl watch`: who comes and who goes, as the presence service publishes it."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 import click
 import ujson
@@ -29,20 +32,29 @@ def watch(
         raise Fault(f"no presence service runs: there is no {path}", UNREACHABLE)
     wanted = {*tokens, *(tokens_of("group", group, 10) if group else ())}
     until = float("inf") if timeout is None else monotonic() + timeout
+    told = 0
+    with suppress(KeyboardInterrupt):
+        for event in _events(f"ipc://{path}", until):
+            if ((wanted or group) and event["token"] not in wanted) or (uid and event["uid"] != uid):
+                continue
+            options.print_json(event) if as_json else click.echo(_line(event))
+            told += 1
+            if told == count:
+                break
+
+
+def _events(endpoint: str, until: float) -> Iterator[dict[str, Any]]:
+    """What is published from now on, until a time of the monotonic clock."""
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.linger = 0
         socket.subscribe(b"")
-        socket.connect(f"ipc://{path}")
-        click.echo(f"watching {path}", err=True)
-        while (count is None or count > 0) and monotonic() < until:
-            if not socket.poll(int(min(1000.0, max(0.0, until - monotonic()) * 1000))):
-                continue
-            event = ujson.loads(socket.recv_multipart()[1])
-            if ((wanted or group) and event["token"] not in wanted) or (uid and event["uid"] != uid):
-                continue
-            count = count - 1 if count else None
-            if as_json:
-                options.print_json(event)
-            else:
-                parts = [event["kind"], event["token"], event["worker"], event["protocol"], event.get("reason")]
-                click.echo("\t".join([part for part in parts if part]))
+        socket.connect(endpoint)
+        click.echo(f"watching {endpoint}", err=True)
+        while (left := until - monotonic()) > 0:
+            if socket.poll(int(min(1.0, left) * 1000)):
+                yield ujson.loads(socket.recv_multipart()[1])
+
+
+def _line(event: dict[str, Any]) -> str:
+    parts = [event["kind"], event["token"], event["worker"], event["protocol"], event.get("reason")]
+    return "\t".join([part for part in parts if part])

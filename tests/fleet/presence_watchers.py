@@ -33,7 +33,7 @@ class Watcher:
 
     def find(self, *tokens: str, **which: Any) -> list[dict[str, Any]] | None:
         answer = self.ask(op="find", **(which or {"tokens": list(tokens)}))
-        return answer and list(answer["found"])
+        return None if answer is None else list(answer["found"])
 
     def online(self, *tokens: str) -> list[bool] | None:
         """Of each whether it is connected; None: no answer."""

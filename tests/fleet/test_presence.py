@@ -57,6 +57,12 @@ def crowd(fleet: Fleet, watcher: Watcher, request: pytest.FixtureRequest) -> Ite
         yield clients
 
 
+def go_on(polling: Polling) -> None:
+    """Return when it has been asked some times more."""
+    before = polling.answers
+    wait_until(lambda: polling.answers > before + 20, "it is asked on")
+
+
 def came(*tokens: str) -> list[tuple[str, str, str | None]]:
     return sorted(("connected", token, None) for token in tokens)
 
@@ -81,20 +87,17 @@ def test_who_stays_is_never_absent(fleet: Fleet, watcher: Watcher, crowd: dict[s
             fleet.start_worker(index)
             fleet.wait_ready()
         for index in range(2):
-            before = polling.answers
             fleet.kill_worker(index)
             fleet.wait_ready()
-            wait_until(lambda before=before: polling.answers > before + 20, "it is asked on")
+            go_on(polling)
         fleet.kill_router()
         fleet.start_router()
         fleet.wait_ready()
-        before = polling.answers
-        wait_until(lambda: polling.answers > before + 20, "it answers after the router's restart")
+        go_on(polling)
         fleet.kill_service("presence")
         fleet.start_service("presence")
         fleet.wait_ready()
-        before = polling.answers
-        wait_until(lambda: polling.answers > before + 20, "it answers after its own")
+        go_on(polling)
     assert polling.absent == set()
     assert [client.ping(30) for client in crowd.values()] == [30] * PEERS
     assert events(watcher, *crowd) == came(*crowd)
