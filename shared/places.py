@@ -49,6 +49,11 @@ def presence_path(settings: Settings) -> Path:
     return _short(run_dir(settings) / "presence.sock")
 
 
+def presence_tcp_endpoint(settings: Settings) -> str | None:
+    """ZeroMQ endpoint on which it publishes for other hosts too; None: it does not."""
+    return _tcp(settings.presence_listens_on, settings.presence_port) if settings.presence_port else None
+
+
 def router_endpoints(settings: Settings) -> list[str]:
     """Bus endpoints of the routers of all hosts, in the order in which they decide."""
     return split(settings.router_list) or [bus_endpoint(settings, router) for router in range(settings.routers)]

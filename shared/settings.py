@@ -137,6 +137,8 @@ class Settings:
     presence_lease_ms: int = _whole(
         15_000, "silence of a worker after which its clients no longer count as connected", 1000, 600_000
     )
+    presence_port: int = _whole(0, "TCP port on which it is published who comes and goes; 0: none", 0, 65535)
+    presence_host: str = _text("", "address of that port; empty: host")
     # moving
     held_pushes_max: int = _whole(10_000, "pushes a worker holds for clients that are on their way to it", 1, 10**6)
     held_bytes_max: int = _whole(32 << 20, "bytes of the same", 1024, 1 << 32)
@@ -188,6 +190,10 @@ class Settings:
     @property
     def services_listen_on(self) -> str:
         return self.service_host or self.host
+
+    @property
+    def presence_listens_on(self) -> str:
+        return self.presence_host or self.host
 
     @property
     def subscribes_openly(self) -> bool:
@@ -266,7 +272,7 @@ _KIND_NAMES = {int: "a whole number", bool: "true or false", str: "text"}
 def _check_together(settings: Settings) -> None:
     """Bounds that concern more than one setting, or the form of a text."""
     _check_address("host", settings.host)
-    for key in ("sender_host", "bus_host", "service_host", "api_host"):
+    for key in ("sender_host", "bus_host", "service_host", "api_host", "presence_host"):
         if getattr(settings, key):
             _check_address(key, getattr(settings, key))
     if not settings.host_name.isprintable() or "/" in settings.host_name or len(settings.host_name.encode()) > 200:
@@ -310,8 +316,10 @@ def _check_ports(settings: Settings) -> None:
     ]
     ports = ports[:2] + sorted(set(ports[2:])) + [settings.bus_port + i for i in routers if settings.bus_port]
     ports += [settings.service_port + i for i in routers if settings.service_port]
+    ports += [settings.presence_port] if settings.presence_port else []
     if len(set(ports)) < len(ports):
-        raise SettingsError("client_port", "client_port, sender_port, bus_port, service_port and api_port must differ")
+        names = "client_port, sender_port, bus_port, service_port, presence_port and api_port"
+        raise SettingsError("client_port", f"{names} must differ")
     if max(ports) > 65_535:
         raise SettingsError("routers", f"port {max(ports)} of the last router exceeds 65535")
 

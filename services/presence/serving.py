@@ -6,11 +6,12 @@ import time
 
 from services.library import Service
 from services.presence.presences import PresenceTopic
+from services.presence.readers import load_readers
 from services.presence.streams import Stream
 from services.storage.opening import open_storage
 from shared.calls import Internal, internal
 from shared.errors import SettingsError
-from shared.places import presence_path
+from shared.places import presence_path, presence_tcp_endpoint
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def serve(settings: Settings, index: int) -> int:
         raise SettingsError("services", "there is one presence service on a host")
     with open_storage(settings) as storage:
         storage.presences.renew(settings.presence_lease_ms, _unix_ms())
-        stream = Stream(f"ipc://{presence_path(settings)}")
+        stream = Stream(f"ipc://{presence_path(settings)}", presence_tcp_endpoint(settings), load_readers(settings))
         topic = PresenceTopic(storage, stream.publish, _unix_ms)
         service = Service("presence", settings, threads=_THREADS)
         service.answers(*internal(Internal.PRESENCE), idempotent=True)(topic.answer)

@@ -48,7 +48,7 @@ def test_flags_by_variable(text, value):
         ({"PUSH_WORKER_TIMEOUT_MS": "1999"}, "worker_timeout_ms: 1999 is less than two heartbeats of 1000"),
         (
             {"PUSH_API_PORT": "6700"},
-            "client_port: client_port, sender_port, bus_port, service_port and api_port must differ",
+            "client_port: client_port, sender_port, bus_port, service_port, presence_port and api_port must differ",
         ),
         ({"PUSH_AUTH_REQUIRED": "1"}, "auth_required: needs auth_keys_file"),
         ({"PUSH_TRUSTED_PROXIES": "10.0.0.1/8"}, "trusted_proxies: 10.0.0.1/8 has host bits set"),
