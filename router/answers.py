@@ -40,7 +40,7 @@ class Answers:
             pending.told(outcomes, now)
             return
         if pending.repeat is not None:
-            self._repeats.finish(pending.repeat, outcomes, detail, now)
+            self._repeats.finish(pending.repeat, outcomes, detail, now, incomplete=pending.incomplete)
         self.say_done(pending.connection, pending.request_id, outcomes, detail)
         for connection, request_id in self._close(pending):
             self.say_done(connection, request_id, outcomes, detail)

@@ -1,13 +1,17 @@
 """Pushes to a user or a group: a service says who that is, and each member gets a push as to a token.
 
 Members come in pages, and each page is a push request of its own whose outcomes are added up, so that a group may have
-any number of them. There is one outcome for all, and counts (docs/sender-protocol.md, section To a user or a group).
+any number of them. A page has a copy of the payload for each member; so it is small, few are under way, and the next
+is asked for when there is room for it. What cannot be pushed in time is said to be incomplete, and pushed when the
+request is repeated under its id. There is one outcome for all, and counts (docs/sender-protocol.md, section To a user
+or a group).
 """
 
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgpack
 import ujson
@@ -15,6 +19,7 @@ import ujson
 from router.answers import Answers
 from router.connections import Connection
 from router.counters import Counters
+from router.overload import Admission
 from router.pending import Pending, PendingPushes, SegmentTail
 from router.pushes import Pushes
 from router.services import Services
@@ -23,9 +28,15 @@ from shared.calls import Internal, Topic, internal
 from shared.outcomes import Outcome
 from shared.push_ids import PREFIX_BYTES
 from shared.requests import TARGET, PushOptions, PushRequest
+from shared.tokens import encode_token
 
 #: Members in one page: with tokens of 255 bytes an answer stays below the smallest limits that make sense for bodies.
 PAGE = 2000
+#: Bytes of one page at most (of one push, if that is more), and of the pages of one request that are under way.
+_PAGE_BYTES, _UNDER_WAY_BYTES = 1 << 20, 8 << 20
+_TOKEN_BYTES = 64  # about
+#: Tokens in an answer, however many were asked for.
+_TOKENS_MAX = 1 << 16
 
 _ASKED = {"user": ("uid", internal(Internal.MEMBERS)), "group": ("group", internal(Internal.GROUP_MEMBERS))}
 #: The one outcome is the best that any member got, or may have got; behind these comes the first that is there.
@@ -33,15 +44,21 @@ _BEST = (Outcome.ACKED, Outcome.SENT, Outcome.STORED, Outcome.BUFFERED, Outcome.
 
 
 class PendingMembers(Pending):
-    """A push to a user or a group. `pages`: those under way. `more`: there may be members behind `last`."""
+    """A push to a user or a group. `pages`: those under way. `more`: there may be members behind `last`.
+
+    `asking`: the next page is asked for. `most`: members in a page, the same for each try of a request, so that each
+    page has the same ids.
+    """
 
     __slots__ = (
+        "asking",
         "counts",
         "deadline",
         "exists",
         "failed",
         "last",
         "more",
+        "most",
         "number",
         "pages",
         "request",
@@ -64,21 +81,42 @@ class PendingMembers(Pending):
         self.pages: set[PendingPushes] = set()
         self.number = 0
         self.more, self.last = True, ""
-        self.failed = False  # not all members could be found out
+        self.most, self.asking = page_members(request), False
+        self.failed = False  # not all members could be found out, or pushed to in time
         self.exists = True
         self.deadline = 0.0
+
+
+def page_members(request: PushRequest) -> int:
+    """Members in one page of a request, by the size of its payload."""
+    _, payload_bytes = TARGET.unpack(request.index)
+    return int(max(1, min(PAGE, _PAGE_BYTES // (payload_bytes + TARGET.size + _TOKEN_BYTES))))
 
 
 class Expansions:
     """Finds out members, pushes to them, adds up."""
 
-    def __init__(self, answers: Answers, pushes: Pushes, services: Services, counters: Counters) -> None:
+    def __init__(
+        self, answers: Answers, pushes: Pushes, services: Services, admission: Admission, counters: Counters
+    ) -> None:
         self._answers, self._pushes, self._services, self._counters = answers, pushes, services, counters
+        self._admission = admission
 
     def accept(self, pending: PendingMembers, deadline: float, now: float) -> None:
         """Take a request in."""
         pending.deadline = deadline
         self._answers.open(pending, deadline)
+        self._ask(pending, now)
+
+    def _ask_if_room(self, pending: PendingMembers, now: float) -> None:
+        """Ask for the next page, unless too much is under way; with nothing under way there is always room for one."""
+        if not pending.more or pending.asking or pending.answered:
+            return
+        under_way = sum([page.size for page in pending.pages])
+        if under_way and (
+            under_way + _PAGE_BYTES > _UNDER_WAY_BYTES or not self._admission.has_room(pending.connection, _PAGE_BYTES)
+        ):
+            return
         self._ask(pending, now)
 
     def _ask(self, pending: PendingMembers, now: float) -> None:
@@ -89,7 +127,8 @@ class Expansions:
         except UnicodeDecodeError:
             self._answers.done(pending, bytes([Outcome.REFUSED]), _detail(pending), now)
             return
-        body = msgpack.packb({field: name, "after": pending.last, "most": PAGE})
+        body = msgpack.packb({field: name, "after": pending.last, "most": pending.most})
+        pending.asking = True
         done: Callable[[int, bytes, float], None] = partial(self._told, pending)
         self._services.ask(Topic(*topic), name, body, max(0.001, pending.deadline - now), now, done)
 
@@ -100,21 +139,21 @@ class Expansions:
 
     def _told(self, pending: PendingMembers, code: int, body: bytes, now: float) -> None:
         """A page of members, or why there is none."""
+        pending.asking = False
         if pending.answered:
             return
-        page = _page(code, body)
-        pending.more = page is not None and bool(page[1])
+        page = _page(code, body, pending.last)
+        pending.more = page is not None and page.more
         if page is None:
             pending.failed = True
         else:
-            tokens, _, pending.exists = page
-            if tokens:
-                pending.last = tokens[-1]
-                self._push(pending, [token.encode() for token in tokens], now)
-        if pending.more:
-            self._ask(pending, now)
-        else:
-            self._finish_if_done(pending, now)
+            pending.exists = page.exists
+            for start in range(0, len(page.tokens), pending.most):  # a service may give more than it was asked for
+                self._push(pending, page.tokens[start : start + pending.most], now)
+            if page.tokens:
+                pending.last = page.tokens[-1].decode()
+        self._ask_if_room(pending, now)
+        self._finish_if_done(pending, now)
 
     def _push(self, pending: PendingMembers, tokens: list[bytes], now: float) -> None:
         _, payload = self._target(pending.request)
@@ -137,10 +176,12 @@ class Expansions:
         pending.pages.discard(page)
         for outcome in dict.fromkeys(outcomes):
             pending.counts[Outcome(outcome)] += outcomes.count(outcome)
+        self._ask_if_room(pending, now)
         self._finish_if_done(pending, now)
 
     def _finish_if_done(self, pending: PendingMembers, now: float) -> None:
         if not pending.pages and not pending.more and not pending.answered:
+            pending.incomplete = pending.failed
             self._answers.done(pending, bytes([_outcome(pending)]), _detail(pending), now)
 
     def expire(self, pending: Pending, now: float) -> None:
@@ -153,16 +194,26 @@ class Expansions:
         self._finish_if_done(pending, now)
 
 
-def _page(code: int, body: bytes) -> tuple[list[str], bool, bool] | None:
-    """(tokens, whether there are more, whether there is such a group) of a service's answer; None: it is none."""
+class _Page(NamedTuple):
+    tokens: list[bytes]
+    more: bool
+    exists: bool  # whether there is such a group
+
+
+def _page(code: int, body: bytes, last: str) -> _Page | None:
+    """The page behind the token `last` in a service's answer; None: it is none."""
     try:
         fields = msgpack.unpackb(body) if code == 0 else None
     except Exception:  # msgpack raises whatever its input leads to
         return None
-    tokens = fields.get("tokens") if isinstance(fields, dict) else None
-    if fields is None or not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+    said = fields.get("tokens") if isinstance(fields, dict) else None
+    if fields is None or not isinstance(said, list) or len(said) > _TOKENS_MAX:
         return None
-    return tokens[: 1 << 16], bool(fields.get("more")) and bool(tokens), bool(fields.get("exists", True))
+    encoded = [encode_token(token) for token in said]
+    more = bool(fields.get("more")) and bool(said)
+    if any(fault for _, fault in encoded) or (more and said[-1] == last):  # it would never come to an end
+        return None
+    return _Page([token for token, _ in encoded], more, bool(fields.get("exists", True)))
 
 
 def _outcome(pending: PendingMembers) -> Outcome:

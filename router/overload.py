@@ -29,6 +29,10 @@ class Admission:
         if connection.bytes + size > self._bytes_max - self.bytes:
             raise RequestError("overloaded", f"{self.bytes} bytes of requests are unanswered")
 
+    def has_room(self, connection: Connection, size: int) -> bool:
+        """Whether so many bytes more of a request that was taken may be there."""
+        return connection.bytes + size <= self._bytes_max - self.bytes
+
     def take(self, connection: Connection, size: int) -> None:
         """A request of `size` bytes is the router's now."""
         self.requests += 1

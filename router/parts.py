@@ -72,7 +72,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         repeats=repeats,
         answers=answers,
         pushes=pushes,
-        expansions=Expansions(answers, pushes, services, counters),
+        expansions=Expansions(answers, pushes, services, admission, counters),
         fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters),
         calls=Calls(answers, membership, claims, outbox, counters),
         services=services,

@@ -32,7 +32,7 @@ class Desk(Protocol):
 class Pending:
     """A request and whom to answer. `also`: retries that wait for the same outcome."""
 
-    __slots__ = ("also", "answered", "connection", "desk", "repeat", "request_id", "size", "tick", "told")
+    __slots__ = ("also", "answered", "connection", "desk", "incomplete", "repeat", "request_id", "size", "tick", "told")
 
     def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int) -> None:
         self.desk = desk
@@ -41,6 +41,7 @@ class Pending:
         self.size = size
         self.also: list[tuple[Connection, bytes]] = []
         self.answered = False
+        self.incomplete = False  # there are targets that it has not been pushed to
         self.repeat: Repeat | None = None
         self.tick = 0
         #: Part of a greater request: told its outcomes in place of the sender.

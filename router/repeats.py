@@ -19,13 +19,14 @@ ENTRY_BYTES = 600
 class Repeat:
     """One request of one sender name. `pending` is what works on it; None when it is finished."""
 
-    __slots__ = ("content", "detail", "finished_at", "id", "name", "outcomes", "pending")
+    __slots__ = ("content", "detail", "finished_at", "id", "incomplete", "name", "outcomes", "pending")
 
     def __init__(self, name: bytes, id: str, content: int, pending: Pending) -> None:
         self.name, self.id, self.content = name, id, content
         self.pending: Pending | None = pending
         self.outcomes = b""
         self.detail = b""
+        self.incomplete = False
         self.finished_at = 0.0
 
     @property
@@ -34,7 +35,9 @@ class Repeat:
         return ENTRY_BYTES + 2 * len(self.id) + len(self.outcomes) + len(self.detail)
 
     def to_try_again(self) -> list[int]:
-        """Positions that a retry tries again: those with OVERLOADED, UNAVAILABLE or UNKNOWN."""
+        """Positions that a retry tries again: those with OVERLOADED, UNAVAILABLE or UNKNOWN; if incomplete, all."""
+        if self.incomplete:
+            return list(range(len(self.outcomes)))
         if not self.outcomes.strip(b"\0"):
             return []
         return [position for position, outcome in enumerate(self.outcomes) if outcome in RETRYABLE]
@@ -75,8 +78,9 @@ class Repeats:
         repeat.pending = pending
         self._unfinished[repeat.name, repeat.id] = repeat
 
-    def finish(self, repeat: Repeat, outcomes: bytes, detail: bytes, now: float) -> None:
-        """Keep its outcomes, and let the oldest go where a bound is passed."""
+    def finish(self, repeat: Repeat, outcomes: bytes, detail: bytes, now: float, *, incomplete: bool = False) -> None:
+        """Keep its outcomes, and let the oldest go where a bound is passed. `incomplete`: some targets are left."""
+        repeat.incomplete = incomplete
         del self._unfinished[repeat.name, repeat.id]
         repeat.pending, repeat.outcomes, repeat.detail, repeat.finished_at = None, outcomes, detail, now
         self._finished[repeat.name, repeat.id] = repeat

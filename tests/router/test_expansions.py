@@ -10,7 +10,7 @@ from router.expansions import PAGE
 from shared.calls import RETURN1, Internal, Topic, encode_answer, internal
 from shared.outcomes import Outcome
 from shared.requests import DONE1
-from tests.router.driven_core import Sent
+from tests.router.driven_core import Sent, push2
 from tests.router.driven_services import DrivenServices
 
 USERS, GROUPS = Topic(*internal(Internal.MEMBERS)), Topic(*internal(Internal.GROUP_MEMBERS))
@@ -104,7 +104,14 @@ def test_nobody_is_a_member(fleet: DrivenServices) -> None:
     assert done(fleet) == (Outcome.OFFLINE, {"exists": False})
 
 
-@pytest.mark.parametrize("body", [b"", b"\xc1", msgpack.packb([]), msgpack.packb({"tokens": [1]}), msgpack.packb({})])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        *map(msgpack.packb, ([], {}, {"tokens": [1]}, {"tokens": ["t" * 256]}, {"tokens": ["a", "b\n"]})),
+    ],
+)
 def test_an_answer_that_is_none(fleet: DrivenServices, body: bytes) -> None:
     fleet.push(b"r1", b"team", to="group")
     fleet.tell(SERVICE, *encode_answer(RETURN1, asked(fleet)[0], 0, body))
@@ -156,6 +163,84 @@ def test_a_repeat_has_the_same_ids(fleet: DrivenServices) -> None:
         prefixes.append(sent.batch.segments[0].id_prefix)
         fleet.outcomes(sent, bytes([outcome]))
         assert done(fleet)[0] == outcome
+    assert prefixes[0] == prefixes[1]
+    fleet.push(b"r1", b"team", to="group", id="x")
+    assert done(fleet)[0] == Outcome.SENT  # remembered
+    assert fleet.given(SERVICE) == []
+
+
+def push_large(fleet: DrivenServices, payload_bytes: int, **options: object) -> None:
+    fleet.ask(*push2(b"r1", [(b"team", bytes(payload_bytes))], to="group", **options))
+
+
+@pytest.mark.parametrize(("payload_bytes", "most"), [(100, PAGE), (100_000, 10), (900_000, 1), (1 << 20, 1)])
+def test_pages_are_small_where_the_payload_is_large(fleet: DrivenServices, payload_bytes: int, most: int) -> None:
+    push_large(fleet, payload_bytes)
+    assert asked(fleet)[1]["most"] == most
+
+
+def test_few_bytes_are_under_way_at_once(fleet: DrivenServices) -> None:
+    """However many members there are, and however quick the service; and all of them get it in the end."""
+    push_large(fleet, 100_000)
+    waiting, pages, most = [], 0, 0
+    while pages < 40 or waiting:
+        calls = fleet.given(SERVICE)
+        for call in calls:
+            tell(fleet, call.number, [f"{pages:02}-{member}" for member in range(10)], more=pages < 39)
+            pages += 1
+        waiting += fleet.sent()
+        most = max(most, fleet.core.parts.admission.bytes)
+        if not calls:  # it waits for outcomes
+            sent = waiting.pop(0)
+            fleet.outcomes(sent, bytes(len(sent.pushes)))
+    assert 4 << 20 < most < 9 << 20
+    assert done(fleet) == (Outcome.SENT, {"matched": 400, "sent": 400})
+    assert fleet.core.parts.admission.bytes == 0
+
+
+def test_a_router_with_little_room_has_one_page_under_way() -> None:
+    fleet = DrivenServices("h/0", pending_bytes_max=1 << 20)
+    fleet.serve(SERVICE, USERS, GROUPS, idempotent=True)
+    push_large(fleet, 100_000)
+    tell(fleet, asked(fleet)[0], [f"1-{member}" for member in range(10)], more=True)
+    assert fleet.given(SERVICE) == []
+    fleet.outcomes(one(fleet), bytes(10))
+    tell(fleet, asked(fleet)[0], ["last"])
+    fleet.outcomes(one(fleet), bytes(1))
+    assert done(fleet) == (Outcome.SENT, {"matched": 11, "sent": 11})
+
+
+def test_an_answer_that_is_greater_than_asked_for(fleet: DrivenServices) -> None:
+    push_large(fleet, 900_000)
+    tell(fleet, asked(fleet)[0], ["a", "b"])
+    (sent,) = fleet.sent()
+    assert [token for token, _, _ in sent.pushes] == [b"a", b"b"]
+    assert [segment[0] for segment in sent.batch.segments] == [1, 1]
+
+
+def test_a_service_that_does_not_come_on(fleet: DrivenServices) -> None:
+    fleet.push(b"r1", b"team", to="group")
+    for _ in range(2):
+        tell(fleet, asked(fleet)[0], ["a"], more=True)
+    fleet.outcomes(one(fleet), bytes(1))
+    assert done(fleet) == (Outcome.SENT, {"matched": 1, "sent": 1, "incomplete": True})
+
+
+def test_what_is_incomplete_is_tried_again_under_the_same_ids(fleet: DrivenServices) -> None:
+    fleet.hello(b"news")
+    prefixes = []
+    for answer in ({"tokens": [1]}, {"tokens": ["b"]}):
+        fleet.push(b"r1", b"team", to="group", id="x")
+        tell(fleet, asked(fleet)[0], ["a"], more=True)
+        sent = one(fleet)
+        fleet.outcomes(sent, bytes(1))
+        prefixes.append(sent.batch.segments[0].id_prefix)
+        fleet.tell(SERVICE, *encode_answer(RETURN1, asked(fleet)[0], 0, msgpack.packb(answer)))
+        for last in fleet.sent():
+            fleet.outcomes(last, bytes(1))
+        complete = answer["tokens"] == ["b"]
+        counts = {"matched": 2, "sent": 2} if complete else {"matched": 1, "sent": 1, "incomplete": True}
+        assert done(fleet) == (Outcome.SENT, counts)
     assert prefixes[0] == prefixes[1]
     fleet.push(b"r1", b"team", to="group", id="x")
     assert done(fleet)[0] == Outcome.SENT  # remembered
