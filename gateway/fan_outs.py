@@ -130,9 +130,14 @@ class FanOuts:
         prefix = fan_out.segment.id_prefix
         return next((kept for kept in self._recent if kept.fan_out.segment.id_prefix == prefix), None)
 
-    def catch_up(self, connection: Connection) -> None:
-        """A client has moved here, or is about to move: send the fan-outs that it has missed."""
+    def catch_up(self, connection: Connection, leaving: bool = False) -> None:
+        """A client has moved here: send the fan-outs that it has missed. `leaving`: it is about to move.
+
+        Then it has had what is done here: if it was no member at that time, it is not to get it as one who has joined.
+        """
         for running in list(self._recent):
+            if leaving and running.done:
+                continue
             if running.fan_out.number > seen_of(connection.fan_out_seen, running.router):
                 self._catch_up_with(running, connection)
         connection.fan_out_seen = merged(connection.fan_out_seen, self.latest)  # mostly the object that all share

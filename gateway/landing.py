@@ -122,7 +122,7 @@ class Landing:
 
     def _unbind(self, connection: Connection) -> None:
         """Its token is nobody's from now on."""
-        self._fan_outs.catch_up(connection)
+        self._fan_outs.catch_up(connection, leaving=True)
         self.unbound(connection)
         self.token_lost(connection)
         self._clients.table.release(connection)
@@ -296,7 +296,7 @@ class Landing:
             if self._owes(connection):
                 return
             # its new owner may be too new to have them
-            self._fan_outs.catch_up(connection)
+            self._fan_outs.catch_up(connection, leaving=True)
             if connection.state == State.BOUND:
                 self.pack(connection)
                 self.hand_overs.give(connection, owner)

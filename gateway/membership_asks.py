@@ -24,6 +24,8 @@ from shared.errors import BusError
 ASKED_MAX = 500
 #: Without a service of the topic for so long (ticks) this worker is blind: nothing is kept for clients in no group.
 PATIENCE_TICKS = 5
+#: For so long (ticks) after REGROUP1 no record is trusted: a client may have been on its way when it came.
+TRUST_TICKS = 10
 #: Field of a record.
 CARRIED = "groups"
 
@@ -60,17 +62,20 @@ class MembershipAsks:
         self._told: defaultdict[Connection, dict[str, bool]] = defaultdict(dict)
         self._served = self._scheduled = False
         self._unserved_since = clients.wheel.tick
+        self._regrouped_at = clients.wheel.tick - TRUST_TICKS
         clients.each_tick(self._tick)
 
     # --- clients
 
     def bound(self, connection: Connection) -> None:
-        """A client has a token here, or another uid."""
+        """A client has a token here, or another uid. Routers are told before it is: it may be pushed to at once."""
         carried = _take_carried(connection)
+        if self._clients.wheel.tick - self._regrouped_at < TRUST_TICKS:
+            carried = None  # it may have been told of while it was on its way
         self._groups.bound(connection, carried or ())
-        self._memberships.changed()
         if not self._groups.blind:
             self._look_at(connection, known=carried is not None)
+        self._memberships.tell()
 
     def released(self, connection: Connection) -> None:
         """It has gone, or has lost its token."""
@@ -95,16 +100,16 @@ class MembershipAsks:
 
     def topics_changed(self) -> None:
         """Other topics may be answered now. A service that comes (back) may have changed groups unheard."""
-        served = self._calls.serves(_TOPIC)
-        if served and not self._served:
+        before, served = self._served, self._calls.serves(_TOPIC)
+        self._served = served
+        if served and not before:
             self._groups.blind = False
             here = list(self._clients.table.by_token.values())
             self._groups.unknown.update(here)
             self._queue = [(connection, connection.binding) for connection in here]
             self._schedule()
-        elif self._served and not served:
+        elif before and not served:
             self._unserved_since = self._clients.wheel.tick
-        self._served = served
 
     def _tick(self, tick: int) -> None:
         self.topics_changed()
@@ -119,7 +124,7 @@ class MembershipAsks:
     def _schedule(self) -> None:
         if self._served and self._queue and not self._asked and not self._scheduled:
             self._scheduled = True
-            self._clients.later(0, self._ask)
+            self._clients.soon(self._ask)
 
     def _ask(self) -> None:
         self._scheduled = False
@@ -167,6 +172,7 @@ class MembershipAsks:
         group, joined = body.get("group"), body.get("joined")
         if not isinstance(group, str) or not isinstance(joined, bool):
             raise BusError("REGROUP1 of no group")
+        self._regrouped_at = self._clients.wheel.tick
         for connection in self._clients_in(body):
             if connection in self._asked:
                 self._told[connection][group] = joined

@@ -57,10 +57,17 @@ class Memberships:
         self.changed()
 
     def changed(self) -> None:
-        """Something may have to be told, at the end of this turn."""
+        """Something may have to be told, as soon as this turn is over."""
         if not self._scheduled and self._told:
             self._scheduled = True
-            self._clients.later(0, self._turn)
+            self._clients.soon(self._turn)
+
+    def tell(self) -> None:
+        """Something may have to be told now, unless clients are coming in crowds: then routers reckon with anybody."""
+        if self._told and not self._ownership.awaited:
+            self._turn()
+        else:
+            self.changed()
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -69,8 +76,9 @@ class Memberships:
                 told.due[target] = None
         self._groups.changed.clear()
         more = [self._tell(router, told) for router, told in self._told.items()]
-        if any(more):
-            self.changed()
+        if any(more) and not self._scheduled:
+            self._scheduled = True
+            self._clients.later(0, self._turn)
 
     def _tell(self, router: int, told: _Told) -> bool:
         """One message, if there is anything to tell; whether there is more."""
