@@ -4,6 +4,7 @@ import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import ujson
@@ -27,6 +28,7 @@ from gateway.send_queues import unacknowledged_bytes
 from gateway.tables import PROTOCOL_NAMES
 from shared import __version__, bus
 from shared.calls import REGROUP1, TOLD1, TOPICS1
+from shared.durations import Durations
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
@@ -81,6 +83,7 @@ class BusHandlers:
         self._routers = routers
         self._encoder = encoder
         self._process = process
+        self._delivery_times = Durations()
         self._waiting_calls: list[tuple[int, int, dict[str, Any]]] = []  # router, number, call
         fan_outs.report = self._report
         landing.late = kept.late.say = self._say_late
@@ -119,6 +122,7 @@ class BusHandlers:
             logger.warning("bus: %s", error)
 
     def _pushes(self, router: int, frames: list[bytes]) -> None:
+        began = perf_counter()
         batch = bus.decode_batch(frames)
         outcomes = self._deliveries.deliver_batch(batch, router)
         if not self._routers.knows_stale(router):
@@ -132,6 +136,7 @@ class BusHandlers:
             for byte, counter in _COUNTED[1:]:
                 counters[counter] += outcomes.count(byte)
             counters["pushes_stale"] += outcomes.count(_STALE)
+        self._delivery_times.add(perf_counter() - began, len(outcomes))
 
     def _all(self, router: int, frames: list[bytes]) -> None:
         self._clients.counters["fan_outs"] += 1
@@ -285,6 +290,7 @@ class BusHandlers:
             "counters": self._clients.counters,
             "epoch": list(self._ownership.epoch),
             "routers": self._routers.positions,
+            "delivery_times": self._delivery_times.fields(),
         }
         self._routers.send_all(bus.encode_control(bus.BEAT1, body))
 

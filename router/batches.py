@@ -24,17 +24,19 @@ Adders = tuple[Callable[[bytes], None], Callable[[bytes], None]]
 class Batch:
     """One PUSHES1, kept until its requests are answered. `index` and `data` are as sent; `index` has the positions.
 
-    `version`: of the claims, when it was sent.
+    `version`: of the claims, when it was sent; `sent_at`: that time (monotonic seconds).
     """
 
     __slots__ = (
-        "all_sent", "count", "data", "epoch", "held", "index", "kept", "number", "outcomes", "parts", "version",
+        "all_sent", "count", "data", "epoch", "held", "index", "kept", "number", "outcomes", "parts", "sent_at",
+        "version",
     )  # fmt: skip
 
     def __init__(self, number: int, epoch: Epoch, parts: list[Part], count: int, frames: Sequence[bytes]) -> None:
         self.number, self.epoch, self.parts, self.count = number, epoch, parts, count
         self.index, self.data = frames[3], frames[4]
         self.version = 0
+        self.sent_at = 0.0
         self.outcomes: bytes | bytearray | None = None  # None: not answered
         self.all_sent = False
         self.held: dict[int, bytes] = {}  # data of pushes answered HELD, by index, for which LATE1 has not come

@@ -16,6 +16,7 @@ from router.outbox import Outbox
 from router.parking import Parking, Returned
 from router.pending import Pending, PendingPushes, gather
 from shared.bus import ENTRY, HELD, KEPT, STALE, decode_late, decode_numbered, decode_outcomes
+from shared.durations import Durations
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.requests import PushRequest, unpack_targets
@@ -33,6 +34,8 @@ class Pushes:
     """Every push that has no outcome yet is in one place: `_unrouted` (no ring yet), a lane (maybe the parked one),
 
     a batch of a worker, or `_parking`, when it came back.
+
+    `answer_times`: from a batch's leave to its OUTCOMES1, `outcome_times`: from the request to each push's outcome.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Pushes:
         self._unrouted: dict[PendingPushes, _Unrouted] = {}
         self._last_number = membership.started_ms << 20  # no answer to an earlier router's batch is mistaken
         self.stopping = False
+        self.answer_times, self.outcome_times = Durations(), Durations()
 
     def accept(
         self, pending: PendingPushes, request: PushRequest, only: Sequence[int] | None, deadline: float, now: float
@@ -123,7 +127,7 @@ class Pushes:
                     taken = lane.next_batch(self._last_number + 1, self._membership.epoch, now)
                     if taken is None:
                         break
-                    self._send(worker, *taken)
+                    self._send(worker, *taken, now)
 
     def _go_on(self, now: float) -> None:
         """Nothing more can come back: route what did, and then what was parked."""
@@ -157,8 +161,8 @@ class Pushes:
         if claimed is not None and claimed.worker == returned.worker:
             self._membership.ask(returned.worker.encode(), now)
 
-    def _send(self, worker: Worker, batch: Batch, frames: list[bytes]) -> None:
-        self._last_number = batch.number
+    def _send(self, worker: Worker, batch: Batch, frames: list[bytes], now: float) -> None:
+        self._last_number, batch.sent_at = batch.number, now
         batch.version = self._claims.version
         worker.in_flight[batch.number] = batch
         self._outbox.to_workers.append((worker.identity, frames))
@@ -183,6 +187,7 @@ class Pushes:
         if batch is None:
             self._counters["bus_strays"] += 1
             return
+        self.answer_times.add(now - batch.sent_at, batch.count)
         if len(outcomes) != batch.count:
             self._settle(batch, _UNKNOWN * batch.count, now)
             raise BusError(f"{len(outcomes)} outcomes for {batch.count} pushes")
@@ -331,6 +336,8 @@ class Pushes:
     def _resolve(self, pending: PendingPushes, count: int, now: float) -> None:
         """So many more pushes of the request have an outcome; answer it when all have."""
         pending.remaining -= count
+        if not pending.answered:
+            self.outcome_times.add(now - pending.since, count)
         if not pending.remaining and not pending.answered:
             self._answers.done(pending, gather(pending), _detail(pending), now)
             pending.parts.clear()

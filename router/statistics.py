@@ -8,6 +8,7 @@ from router.members import Worker, WorkerState
 from router.parts import Parts
 from router.service_members import Service
 from shared import __version__
+from shared.durations import BOUNDS_S, checked_durations
 from shared.tokens import SLOTS
 
 
@@ -18,13 +19,16 @@ def figures(parts: Parts, now: float) -> dict[str, Any]:
         [ms, counter], `settled` (whether there has been a ring), `live`, `leaving`, `restarting` and `lost` (numbers
         of workers), `claims`, `pushes_parked`, `unanswered_requests`, `unanswered_bytes`, `unanswered_calls` and
         `unanswered_call_bytes` (to services), `connections` (senders remembered), `remembered_ids`,
-        `remembered_bytes`, `counters` (router.counters).
+        `remembered_bytes`, `counters` (router.counters), `durations` (shared.durations) of `worker_answer`, from a
+        batch's leave to its answer, and `outcome`, from a request to its pushes' outcomes.
     `workers`: by name: `state` (one of those four), `slots` owned, `heartbeat_age_s`, `pid`, `version`,
         `batches_in_flight`, `pushes_waiting` in the router, `claims` in force, `routers` (positions) that it hears,
-        `epoch` it knows, `connections` by protocol and `counters`, the last four as it said last.
+        `epoch` it knows, `connections` by protocol, `counters` and `durations` of `delivery`, a batch's way through
+        it, the last five as it said last.
     `services`: by name/instance: `topics` [[signal, sub_signal], ...], `window`, `outstanding` calls, `queued` ones
         that wait for this instance, `leaving`, `heartbeat_age_s`.
-    `totals`: `connections`, by protocol and `all`, and `counters`, each summed over the workers.
+    `totals`: `connections`, by protocol and `all`, and `counters`, each summed over the workers; `slots`;
+        `duration_bounds_s` of all `durations`.
     """
     membership = parts.membership
     slots = Counter(membership.owners)
@@ -42,6 +46,7 @@ def figures(parts: Parts, now: float) -> dict[str, Any]:
             "connections": {**connections, "all": sum(connections.values())},
             "counters": _sum(worker["counters"] for worker in workers.values()),
             "slots": SLOTS,
+            "duration_bounds_s": BOUNDS_S,
         },
     }
 
@@ -67,6 +72,10 @@ def _router(parts: Parts, now: float) -> dict[str, Any]:
         "remembered_ids": len(parts.repeats),
         "remembered_bytes": parts.repeats.bytes,
         "counters": parts.counters,
+        "durations": {
+            "worker_answer": parts.pushes.answer_times.fields(),
+            "outcome": parts.pushes.outcome_times.fields(),
+        },
     }
 
 
@@ -84,6 +93,7 @@ def _worker(parts: Parts, worker: Worker, slots: int, waiting: int, now: float) 
         "epoch": worker.figures.get("epoch", [0, 0]),
         "connections": _whole_numbers(worker.figures.get("connections")),
         "counters": _whole_numbers(worker.figures.get("counters")),
+        "durations": {"delivery": checked_durations(worker.figures.get("delivery_times"))},
     }
 
 

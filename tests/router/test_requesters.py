@@ -69,8 +69,6 @@ def test_bad_hello_is_malformed_and_names_no_request(frames: list[bytes]) -> Non
         ([b"FIND1", b"r1", *[b"alice"] * 4], "too_many_targets"),
         ([PUSH2, b"r1", b'{"to":"user"}', INDEX * 2, DATA * 2], "malformed"),
         ([PUSH2, b"r1", b'{"to":"group"}', INDEX * 2, DATA * 2], "malformed"),
-        ([PUSH2, b"r1", b'{"to":"all","ttl":1}', INDEX, DATA], "not_supported"),
-        ([PUSH2, b"r1", b'{"to":"all","wait":"acked"}', INDEX, DATA], "not_supported"),
         ([PUSH2, b"r1", b'{"collapse":"k"}', INDEX, DATA], "bad_options"),
         ([PUSH2, b"r1", b'{"id":"1"}', INDEX, DATA], "hello_needed"),
         ([PUSH2, b"r1", b"", INDEX, b"alice" + bytes(70_000)], "malformed"),
@@ -93,7 +91,7 @@ def test_faults_are_named_and_answered_to_the_request(frames: list[bytes], code:
     assert fleet.core.unanswered == 0
 
 
-def test_not_supported_names_the_option() -> None:
+def test_an_option_without_meaning_is_named() -> None:
     fleet = DrivenCore("h/0")
     fleet.push(b"r1", b"a", collapse="news")
     assert "collapse" in ujson.loads(fleet.answer()[2])["message"]
@@ -192,6 +190,25 @@ def test_stat() -> None:
     assert sum(worker["batches_in_flight"] for worker in figures["workers"].values()) == 1
     assert figures["totals"]["connections"] == {"v0": 5, "all": 5}
     assert figures["totals"]["counters"] == {"pushes": 8, "closed": 2}
+
+
+def test_stat_tells_how_long_pushes_took() -> None:
+    fleet = DrivenCore("h/0")
+    said = b'{"delivery_times":{"counts":[0,3,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"total_s":0.002}}'
+    fleet.say("h/0", [b"BEAT1", said])
+    fleet.push(b"r1", b"alice", b"bob")
+    (batch,) = fleet.sent()
+    fleet.advance(0.3)
+    fleet.outcomes(batch)
+    fleet.answers()
+    fleet.ask(b"STAT1", b"r2")
+    figures = ujson.loads(fleet.answer()[2])
+    bounds = figures["totals"]["duration_bounds_s"]
+    for name in ("worker_answer", "outcome"):
+        durations = figures["router"]["durations"][name]
+        assert durations["counts"][bounds.index(0.5)] == sum(durations["counts"]) == 2
+        assert durations["total_s"] == pytest.approx(0.6)
+    assert figures["workers"]["h/0"]["durations"] == {"delivery": {"counts": [0, 3, *[0] * 14], "total_s": 0.002}}
 
 
 def test_a_bug_of_ours_is_answered_once() -> None:
