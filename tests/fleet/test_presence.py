@@ -150,6 +150,18 @@ def test_a_stopped_worker_says_that_it_was(fleet: Fleet, watcher: Watcher, crowd
     assert watcher.online(*crowd) == [token not in theirs for token in crowd]
 
 
+def test_a_stopped_fleet_says_that_it_was(fleet: Fleet, watcher: Watcher, crowd: dict[str, Conversation]) -> None:
+    workers = [fleet.processes[f"gateway-{index}"] for index in range(2)]
+    for worker in workers:
+        worker.send(signal.SIGINT)
+    assert [worker.wait() for worker in workers] == [0, 0]
+    wait_until(lambda: len(watcher.read(*crowd)) == 2 * PEERS, "their ends are told")
+    assert events(watcher, *crowd) == came(*crowd) + sorted(("disconnected", token, "shutdown") for token in crowd)
+    for index in range(2):
+        fleet.start_worker(index)
+    fleet.wait_ready()
+
+
 def test_a_worker_that_never_comes_back(fleet: Fleet, watcher: Watcher, crowd: dict[str, Conversation]) -> None:
     """It dies with its guardian, and its clients' sockets with both. Its lease lapses."""
     index = holder(watcher, next(iter(crowd)))
