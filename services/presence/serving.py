@@ -10,7 +10,7 @@ from services.presence.readers import load_readers
 from services.presence.streams import Stream
 from services.storage.opening import open_storage
 from shared.calls import Internal, internal
-from shared.errors import SettingsError
+from shared.errors import SettingsError, StorageError
 from shared.places import presence_path, presence_tcp_endpoint
 from shared.settings import Settings
 
@@ -45,6 +45,8 @@ def _sweep(topic: PresenceTopic, grace_ms: int, ended: threading.Event) -> None:
     while not ended.wait(_SWEEP_S):
         try:
             topic.sweep(grace_ms)
+        except StorageError as error:
+            logger.warning("dead workers are not swept: %s", error)
         except Exception:
             logger.exception("internal error: dead workers are not swept")
 
