@@ -135,7 +135,7 @@ class Settings:
         4 << 30, "bytes of messages kept for all tokens; over it the newest is refused", 1 << 20, 1 << 44
     )
     presence_lease_ms: int = _whole(
-        15_000, "silence of a worker after which its clients no longer count as connected", 1000, 600_000
+        15_000, "silence of a worker after which its clients no longer count as connected", 3000, 600_000
     )
     presence_port: int = _whole(0, "TCP port on which it is published who comes and goes; 0: none", 0, 65535)
     presence_host: str = _text("", "address of that port; empty: host")
