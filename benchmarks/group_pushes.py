@@ -1,7 +1,7 @@
 """Pushes to a group and to all, with 4 workers: `python -m benchmarks.group_pushes`.
 
-Router, guardians, workers and the services share a core; clients and sender have the other. Bus messages are what the
-router says it sent to workers (STAT1); tests/fleet/test_group_pushes.py counts them with a proxy.
+Router, guardians, workers and the services share a core; clients and sender have the other. Bus messages are the ALL1
+that the workers count (STAT1); tests/fleet/test_group_pushes.py counts all of them with a proxy.
 """
 
 import argparse
