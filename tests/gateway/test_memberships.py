@@ -4,7 +4,7 @@ import msgpack
 import pytest
 import ujson
 
-from gateway.membership_asks import CARRIED, PATIENCE_TICKS
+from gateway.membership_asks import CARRIED, PATIENCE_TICKS, TRUST_TICKS
 from gateway.memberships import PIECE
 from shared import bus
 from shared.bus import Segment, Target
@@ -117,6 +117,17 @@ def test_users_and_groups_are_told_as_clients_come_and_go(one, service):
     )  # fmt: skip
     one.loop.destroy(first, CloseReason.KICKED)
     assert members(one)[:2] == (set(), set())
+
+
+def test_routers_are_told_before_a_client_is_told_that_it_is_bound(one, service):
+    know(one)
+    turns()
+    before = len(one.said)
+    _, connection = one.connect()
+    connection.uid = "u"
+    one.loop.table.bind(connection, b"a")  # and no turn of the hub
+    (news,) = [bus.decode_members(frames) for frames in one.said[before:] if frames[0] == bus.MEMBERS1]
+    assert (list(news.uids), news.unknown) == (["u"], True)
 
 
 def test_an_older_router_is_told_nothing(one, service):
@@ -429,6 +440,26 @@ def test_what_it_has_missed_on_its_way(one, service):
     one.fan_outs.catch_up(connection)
     assert end.quiet()
     assert connection.fan_out_seen is one.fan_outs.latest
+
+
+@pytest.mark.parametrize(("joined", "carried"), [(True, []), (False, ["team"])])
+def test_who_joins_or_leaves_on_its_way(one, service, joined, carried):
+    """No record is trusted for a while: it may be older than what was told."""
+    service.groups = {"a": ["team"] if joined else []}
+    regroup(one, joined, tokens=["a"])  # it is not here yet
+    push(one, 1)
+    end, connection = one.connect()
+    connection.protocol, connection.extra = 2, {CARRIED: carried}
+    one.loop.table.bind(connection, b"a")
+    one.fan_outs.catch_up(connection)
+    assert end.quiet()
+    assert service.answer() == [["a", None]]
+    assert read(end, 2) == b"x" if joined else end.quiet()
+    one.advance(TRUST_TICKS)
+    _, later = one.connect()
+    later.extra = {CARRIED: ["team"]}
+    one.loop.table.bind(later, b"b")
+    assert one.fan_outs.groups.is_of(later, TEAM)
 
 
 def test_who_joins_behind_a_push_does_not_get_it_by_moving(one, service):
