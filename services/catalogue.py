@@ -18,6 +18,9 @@ MODULES = {
 #: Of whose instances each has a part of the tokens; the setting says how many there are.
 _BY_NUMBER = {"message-cache": "message_caches"}
 
+#: No service that answers clients, so not one of these: it runs where `kafka_brokers` is set.
+KAFKA_BRIDGE = "kafka-bridge"
+
 _ALL = "all"
 
 
@@ -36,13 +39,15 @@ def _count(settings: Settings, name: str) -> int:
 
 def variables(settings: Settings) -> dict[str, str]:
     """These numbers for supervisord.conf, by variable: `FLEET_SUBSCRIBE`. Raises SettingsError."""
-    return {f"FLEET_{name.upper().replace('-', '_')}": str(count) for name, count in chosen(settings).items()}
+    counts = {**chosen(settings), KAFKA_BRIDGE: int(bool(settings.kafka_brokers))}
+    return {f"FLEET_{name.upper().replace('-', '_')}": str(count) for name, count in counts.items()}
 
 
 def in_words(settings: Settings) -> list[str]:
     """What runs, for people. Raises SettingsError."""
     counts = chosen(settings)
-    return [f"{name} service" if n == 1 else f"{n} {name} services" for name, n in counts.items() if n]
+    services = [f"{name} service" if n == 1 else f"{n} {name} services" for name, n in counts.items() if n]
+    return [*services, "Kafka bridge"] if settings.kafka_brokers else services
 
 
 def instance(name: str, index: int) -> str:

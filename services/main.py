@@ -1,4 +1,4 @@
-"""Composition root of the services: `push-services fleet`, `push-services api`, `push-services run NAME`."""
+"""Composition root of the services: `push-services fleet`, `api`, `run NAME`, `kafka-bridge`."""
 
 import argparse
 import logging
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from services.catalogue import MODULES, instance
+from services.catalogue import KAFKA_BRIDGE, MODULES, instance
 from shared import places
 from shared.errors import SettingsError, StorageError, StorageUnavailable
 from shared.settings import Settings
@@ -44,16 +44,36 @@ def run_api(settings: Settings, options: argparse.Namespace) -> int:
     return serve(settings)
 
 
-def run_service(settings: Settings, options: argparse.Namespace) -> int:
-    """One process of a service. It holds a pid file, so that two with one number cannot be."""
+def run_kafka_bridge(settings: Settings, options: argparse.Namespace) -> int:
+    """One Kafka bridge."""
+    if not settings.kafka_brokers:
+        raise SettingsError("kafka_brokers", "names no broker")
+    try:
+        serving = import_module("services.kafka_bridge.serving")
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise SettingsError("kafka_brokers", "confluent-kafka is not installed: push-gateway[kafka]") from None
     log_to_stderr(settings)
-    run, name = places.run_dir(settings), instance(options.name, options.index)
+    _hold_pid_file(settings, instance(KAFKA_BRIDGE, options.index))
+    return int(serving.serve(settings))
+
+
+def run_service(settings: Settings, options: argparse.Namespace) -> int:
+    """One process of a service."""
+    log_to_stderr(settings)
+    _hold_pid_file(settings, instance(options.name, options.index))
+    return int(import_module(MODULES[options.name]).serve(settings, options.index))
+
+
+def _hold_pid_file(settings: Settings, name: str) -> None:
+    """So that two with one number cannot be. Raises SettingsError."""
+    run = places.run_dir(settings)
     try:
         run.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError("data_dir", f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
     hold(run / f"{name}.pid", f"{name} already runs in {settings.data_dir}")
-    return int(import_module(MODULES[options.name]).serve(settings, options.index))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("name", choices=MODULES, metavar="NAME", help=", ".join(MODULES))
     run.add_argument("--index", type=_index, default=0, metavar="I", help="its number on this host, from 0")
     run.set_defaults(run=run_service)
+    bridge = commands.add_parser("kafka-bridge", help="push the records of kafka_topics")
+    bridge.add_argument("--index", type=_index, default=0, metavar="I", help="its number on this host, from 0")
+    bridge.set_defaults(run=run_kafka_bridge)
     return parser
 
 

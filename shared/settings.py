@@ -139,6 +139,17 @@ class Settings:
     )
     presence_port: int = _whole(0, "TCP port on which it is published who comes and goes; 0: none", 0, 65535)
     presence_host: str = _text("", "address of that port; empty: host")
+    # Kafka
+    kafka_brokers: str = _text("", "HOST:PORT of Kafka's brokers, comma-separated; empty: no Kafka bridge")
+    kafka_topics: str = _text("", "topics whose records are pushed, comma-separated; one from ^ on is a pattern")
+    kafka_group: str = _text("push-gateway", "consumer group of all bridges of the fleet")
+    kafka_dead_letter_topic: str = _text(
+        "", "topic for records that can never be pushed; empty: they are logged and passed over"
+    )
+    kafka_outcome_topic: str = _text("", "topic for the outcome of every record; empty: none")
+    kafka_options_file: str = _text("", "NAME = VALUE lines for librdkafka, such as sasl.password")
+    kafka_records_max: int = _whole(500, "records of one partition that a bridge has and has not committed", 1, 4000)
+    kafka_bytes_max: int = _whole(16 << 20, "bytes of the same", 1024, 1 << 32)
     # moving
     held_pushes_max: int = _whole(10_000, "pushes a worker holds for clients that are on their way to it", 1, 10**6)
     held_bytes_max: int = _whole(32 << 20, "bytes of the same", 1024, 1 << 32)
@@ -293,6 +304,8 @@ def _check_together(settings: Settings) -> None:
     if settings.bus_server_key and not is_key(settings.bus_server_key):
         raise SettingsError("bus_server_key", "is not a key of 40 Z85 characters")
     parse_location(settings.storage)
+    if settings.kafka_brokers and not split(settings.kafka_topics):
+        raise SettingsError("kafka_topics", "names no topic, and kafka_brokers is set")
     for network in split(settings.trusted_proxies):
         try:
             ipaddress.ip_network(network)

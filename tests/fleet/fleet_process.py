@@ -34,6 +34,7 @@ _ENTRIES = {
     "gateway": ("gateway.launch", []),
     "status": ("services.main", ["status"]),
     "service": ("services.main", ["run"]),
+    "bridge": ("services.main", ["kafka-bridge"]),
 }
 
 
@@ -144,6 +145,11 @@ class Fleet:
         """Process `index` of a service; `settings` are its alone."""
         instance = catalogue.instance(name, index)
         return self._start(instance, "service", name, "--index", str(index), **_variables(settings))
+
+    def start_kafka_bridge(self, index: int = 0, **settings: Any) -> Started:
+        """A Kafka bridge, which `start` does not start."""
+        name = catalogue.instance(catalogue.KAFKA_BRIDGE, index)
+        return self._start(name, "bridge", "--index", str(index), **_variables(settings))
 
     def _start(self, name: str, kind: str, *arguments: str, **environ: str) -> Started:
         if name in self.processes:

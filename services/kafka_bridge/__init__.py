@@ -1,0 +1,1 @@
+"""Records of Kafka topics become pushes; offsets are committed after their outcomes (docs/kafka.md)."""
