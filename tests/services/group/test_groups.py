@@ -49,6 +49,27 @@ def test_a_group_is_made_filled_listed_and_dismissed(topics: GroupTopics):
     assert ask(topics.groups, op="of", token="b") == {"groups": []}
 
 
+def test_workers_are_told_of_what_is_stored(storage: Storage):
+    told: list[tuple[str, list[str], list[str], bool, set[str]]] = []
+
+    def regroup(group: str, tokens: list[str], uids: list[str], joined: bool) -> None:
+        told.append((group, tokens, uids, joined, set(storage.groups.members(group).tokens)))
+
+    topics = GroupTopics(storage, regroup)
+    ask(topics.groups, op="create", group="g", by="u", tokens=["a"], uids=["u"])
+    ask(topics.groups, op="join", group="g", tokens=["a", "b"])  # one is told anew: it may have been missed
+    ask(topics.groups, op="leave", group="g", tokens=["a"])
+    assert ask(topics.groups, op="join", group="none", tokens=["a"]) == 404
+    assert ask(topics.groups, op="dismiss", group="g", by="other") == 403
+    ask(topics.groups, op="dismiss", group="g")
+    assert told == [
+        ("g", ["a"], ["u"], True, {"a"}),
+        ("g", ["a", "b"], [], True, {"a", "b"}),
+        ("g", ["a"], [], False, {"b"}),
+        ("g", ["b"], ["u"], False, set()),
+    ]
+
+
 def test_whose_group_it_is(topics: GroupTopics):
     ask(topics.groups, op="create", group="g", by="owner")
     assert ask(topics.groups, op="join", group="g", by="guest", tokens=["other"]) == 403

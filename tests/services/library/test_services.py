@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ujson
@@ -170,8 +171,28 @@ def test_it_asks_and_tells(router: ServiceRouter, service: Service):
     call = decode_call(next(frames for frames in router.received if frames[0] == b"ASK1"))
     assert call.head == {"uid": "u", "signal": 0, "sub_signal": 2, "timeout_ms": 5000, "key": "u"}
     assert service.regroup("g", ["t"], ["u"], joined=True) == 1
-    router.wait_for(b"REGROUP1")
-    assert ujson.loads(router.received[-1][1]) == {"group": "g", "tokens": ["t"], "uids": ["u"], "joined": True}
+    assert regrouped(router, 1) == [{"group": "g", "tokens": ["t"], "uids": ["u"], "joined": True}]
+
+
+def regrouped(router: ServiceRouter, count: int) -> list[dict[str, Any]]:
+    """What all REGROUP1 say, once there are so many."""
+
+    def said() -> list[dict[str, Any]]:
+        return [ujson.loads(frames[1]) for frames in list(router.received) if frames[0] == b"REGROUP1"]
+
+    wait_until(lambda: len(said()) >= count, "all are told")
+    return said()
+
+
+def test_many_members_are_told_in_pieces(router: ServiceRouter, service: Service):
+    start(service)
+    tokens = [f"token-{number}" for number in range(100_000)]
+    assert service.regroup("g", tokens, ["u"], joined=False) == 1
+    pieces = regrouped(router, 100)
+    assert [token for piece in pieces for token in piece["tokens"]] == tokens
+    assert [uid for piece in pieces for uid in piece["uids"]] == ["u"]
+    assert max(len(piece["tokens"]) for piece in pieces) == 1000
+    assert {(piece["group"], piece["joined"]) for piece in pieces} == {("g", False)}
 
 
 def test_it_asks_from_within_a_handler(router: ServiceRouter, service: Service):
