@@ -124,7 +124,7 @@ def _come(number: int) -> list[Any]:
 
 
 def _gone(number: int) -> list[Any]:
-    return [True, f"token-{number:012}", number, "here/0", 0, "peer_closed"]
+    return [True, *_come(number)[1:], "peer_closed"]
 
 
 def _reports(measured: Opened, changes: list[list[Any]], plan: Plan, *, begin: bool) -> float:

@@ -57,7 +57,7 @@ class Presences:
         """`away`: bound clients given to another worker that has not confirmed them, by token."""
         self._clients, self._calls, self._away = clients, calls, away
         self._worker, self._incarnation, self._lease_ms = worker, incarnation, lease_ms
-        self._changes: list[list[Any]] = []  # [False, ...] has come; [True, ...] has gone
+        self._changes: list[list[Any]] = []  # [False, *entry] has come; [True, *entry, reason] has gone
         self._whole: list[tuple[Connection, int]] | None = None  # what is left to tell of it
         self._begun = False  # its first part has been said
         self._behind = True  # the whole is to be told; who goes meanwhile is told behind it, with the reason
@@ -79,8 +79,7 @@ class Presences:
     def ended(self, connection: Connection, reason: CloseReason | str) -> None:
         """A connection has been closed here."""
         if self._known and connection.token is not None:
-            rank = connection.binding, connection.bound_by, connection.moves
-            self._add([True, connection.token.decode(), *rank, str(reason)])
+            self._add([True, *_entry(connection), str(reason)])
 
     def unbound(self, connection: Connection) -> None:
         """A client that stays connected loses its token."""

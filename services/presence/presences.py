@@ -126,12 +126,12 @@ def passes(changes: Sequence[Sequence[Any]], worker: str) -> list[tuple[list[Pre
         number = count[token] = count.get(token, -1) + 1
         if number == len(found):
             found.append(([], []))
+        uid, protocol, address, *rank = rest[:-1] if is_end else rest
+        presence = Presence(token, uid, worker, protocol, address, *rank)
         if is_end:
-            binding, bound_by, moves, reason = rest
-            found[number][1].append(Ended(token, (binding, bound_by, moves), reason))
+            found[number][1].append(Ended(presence, rest[-1]))
         else:
-            uid, protocol, address, *rank = rest
-            found[number][0].append(Presence(token, uid, worker, protocol, address, *rank))
+            found[number][0].append(presence)
     return found
 
 

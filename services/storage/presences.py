@@ -61,8 +61,7 @@ class Transition(NamedTuple):
 class Ended(NamedTuple):
     """What a worker tells of a client that has gone."""
 
-    token: str
-    rank: Rank
+    presence: Presence
     reason: str
 
 
@@ -92,20 +91,24 @@ def come(entry: Entry | None, presence: Presence, term: str, at: int) -> Change:
 def gone(entry: Entry | None, ended: Ended, at: int) -> Change:
     """The same when a worker tells that a client has gone.
 
-    That is kept in any case: another worker may tell later that it was there before.
+    It may be the first that is heard of it: then it has come, too. Another worker that had it before may tell so later.
     """
-    if entry is None:
-        never_told = Presence(ended.token, None, "", "", "", *ended.rank)
-        return Entry(never_told, "", at, 1, ended=at), []
-    before = entry.presence.rank
-    if before > ended.rank or (before == ended.rank and entry.ended is not None and not entry.lost):
-        return None, []
-    binding, bound_by, moves = ended.rank
-    presence = entry.presence._replace(binding=binding, bound_by=bound_by, moves=moves)
+    presence = ended.presence
+    if entry is not None:
+        before = entry.presence.rank
+        if before > presence.rank or (before == presence.rank and entry.ended is not None and not entry.lost):
+            return None, []
+    version = entry.version + 1 if entry is not None else 1
+    told: list[Transition] = []
+    if entry is None or entry.presence.rank[:2] != presence.rank[:2]:
+        came, told = come(entry, presence, "", at)
+        entry = came or entry
+    assert entry is not None
+    entry = entry._replace(presence=presence, version=version)
     if entry.ended is not None:
-        return entry._replace(presence=presence, version=entry.version + 1, lost=False), []
-    kept, told = _end(entry, ended.reason if before[:2] == ended.rank[:2] else REPLACED, at, lost=False)
-    return kept._replace(presence=presence), told
+        return entry._replace(lost=False), told
+    kept, went = _end(entry, ended.reason, at, lost=False)
+    return kept._replace(version=version), told + went
 
 
 def left_behind(entry: Entry | None, worker: str, but_term: str | None, at: int) -> Change:
@@ -136,7 +139,7 @@ class PresenceStore(ABC):
 
     def gone(self, ended: Iterable[Ended], at: int) -> list[Transition]:
         """These no longer are."""
-        by_token = {one.token: one for one in ended}
+        by_token = {one.presence.token: one for one in ended}
         return self._change(list(by_token), lambda token, entry: gone(entry, by_token[token], at))
 
     def end(self, worker: str, but_term: str | None, at: int) -> Iterator[list[Transition]]:

@@ -15,7 +15,7 @@ from tests.fleet.presence_watchers import Polling, Watcher, watching
 from tests.fleet.processes import wait_until
 from tests.services.storage.redis_servers import RedisServer
 
-LEASE_MS = 3000
+LEASE_MS = 6000
 PEERS = 20
 
 

@@ -79,7 +79,7 @@ def test_the_whole_first_and_then_what_changes(one):
     assert tokens(one.report()) == [("second", None)]
     one.go(end, second)
     ended = one.report()
-    assert ended["changes"] == [[True, "second", second.binding, "h/0", 0, "peer_closed"]]
+    assert ended["changes"] == [[True, "second", None, "v2", "test", second.binding, "h/0", 0, "peer_closed"]]
     assert (ended["term"], ended["number"], "begin" in ended) == ("x.1", 3, False)
 
 

@@ -58,7 +58,7 @@ def come(token: str, binding: int = NOW, uid: str | None = "u", moves: int = 0) 
 
 
 def gone(token: str, binding: int = NOW, reason: str = "peer_closed") -> list[Any]:
-    return [True, token, binding, "here/0", 0, reason]
+    return [True, token, "u", "v2", "127.0.0.1:9", binding, "here/0", 0, reason]
 
 
 def test_what_is_told_of_who_is_connected(asked: Asked) -> None:
@@ -166,7 +166,7 @@ def test_bad_questions(asked: Asked) -> None:
     assert asked.ask(op="find", tokens=["a"] * (module.TOKENS_MAX + 1)) == 400
     assert asked.ask(op="report", worker="here/0") == 400
     assert asked.report("here/0", [False, "a"]) == 400
-    assert asked.report("here/0", [True, "a", 1, "here/0", 0, "r", "more"]) == 400
+    assert asked.report("here/0", [*gone("a"), "more"]) == 400
 
 
 def test_a_storage_that_is_away(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_a_report_in_parts_of_which_none_has_a_token_twice() -> None:
     first = a._replace(binding=1)
     assert parts == [
         ([first, b], []),
-        ([], [Ended("a", (1, "here/0", 0), "peer_closed")]),
+        ([], [Ended(first, "peer_closed")]),
         ([a._replace(binding=2)], []),
     ]
 

@@ -24,7 +24,7 @@ def told(reports: list[tuple[bool, tuple[int, str, int]]]) -> tuple[Entry | None
     happened: list[Transition] = []
     for number, (is_end, rank) in enumerate(reports):
         if is_end:
-            new, transitions = gone(entry, Ended("a", rank, "peer_closed"), NOW + number)
+            new, transitions = gone(entry, Ended(presence(rank), "peer_closed"), NOW + number)
         else:
             new, transitions = come(entry, presence(rank), "x.1", NOW + number)
         assert new is not None or not transitions
@@ -55,9 +55,8 @@ def test_whoever_has_come_goes_before_another_comes(reports):
     assert all(one.sequence < other.sequence for one, other in pairwise(happened))
     for came, went in zip(happened[::2], happened[1::2], strict=False):
         assert came.presence.rank[:2] == went.presence.rank[:2]
-    if happened:
-        assert entry is not None
-        assert (happened[-1].reason is None) == (entry.ended is None)
+    assert entry is not None
+    assert (happened[-1].reason is None) == (entry.ended is None)
 
 
 @given(REPORTS, st.sampled_from(["here/0", "here/1", "here/2"]), st.sampled_from([None, "x.1", "x.2"]))
@@ -73,6 +72,6 @@ def test_a_worker_that_is_gone_ends_its_own_alone(reports, worker, but_term):
         assert back is not None
         assert back.ended is None
         assert [one.reason for one in again] == [None]
-        late, _ = gone(kept, Ended("a", entry.presence.rank, "peer_closed"), NOW)  # or tells late that it went
+        late, _ = gone(kept, Ended(entry.presence, "peer_closed"), NOW)  # or tells late that it went
         assert late is not None
         assert come(late, entry.presence, "x.2", NOW) == (None, [])

@@ -22,10 +22,10 @@ def test_comes_moves_and_goes(storage: Storage) -> None:
     assert (came.reason, came.presence) == (None, at("a", "here/0", 5))
     assert store.come([at("a", "here/1", 5, 1)], "y.1", NOW + 1) == []
     assert store.come([at("a", "here/0", 5)], "x.1", NOW + 1) == []  # told late
-    assert store.gone([Ended("a", (5, "here/0", 0), "late")], NOW + 1) == []
+    assert store.gone([Ended(at("a", "here/0", 5), "late")], NOW + 1) == []
     assert store.present(["a", "b"], NOW) == [at("a", "here/1", 5, 1), None]
     assert store.tokens_of("here/1", "", 10) == ["a"]
-    (went,) = store.gone([Ended("a", (5, "here/0", 1), "kicked")], NOW + 9)
+    (went,) = store.gone([Ended(at("a", "here/1", 5, 1), "kicked")], NOW + 9)
     assert (went.reason, went.at) == ("kicked", NOW + 9)
     assert went.sequence > came.sequence
     assert store.come([at("a", "here/0", 5)], "x.1", NOW + 10) == []  # told very late: it is no ghost
@@ -79,7 +79,8 @@ def test_reports_come_one_behind_the_other(storage: Storage) -> None:
 def test_an_end_that_is_told_before_the_beginning(storage: Storage) -> None:
     store = storage.presences
     begin(storage, "here/0", "x.1")
-    assert store.gone([Ended("a", (5, "here/0", 1), "kicked")], NOW) == []
+    told = store.gone([Ended(at("a", "here/1", 5, 1), "kicked")], NOW)
+    assert [(one.reason, one.presence.worker) for one in told] == [(None, "here/1"), ("kicked", "here/1")]
     assert store.come([at("a", "here/0", 5)], "x.1", NOW) == []
     assert store.present(["a"], NOW) == [None]
     assert store.tokens_of("here/0", "", 10) == []
@@ -98,7 +99,7 @@ def test_pages_of_a_worker_and_of_a_user(storage: Storage) -> None:
     assert store.tokens_of("here/0", "1098", 10) == ["1099", "nobody's"]
     assert store.tokens_of_user("u", "0999", 1000) == tokens[1000:]
     store.come([at("0000", "here/1", 5, 1)], "y.1", NOW)  # moves
-    store.gone([Ended("0001", (5, "here/0", 0), "kicked")], NOW)
+    store.gone([Ended(at("0001", "here/0", 5), "kicked")], NOW)
     store.come([at("0002", "here/0", 6)._replace(uid="other")], "x.1", NOW)
     assert store.tokens_of("here/0", "", 2) == ["0002", "0003"]
     assert store.tokens_of("here/1", "", 2) == ["0000"]
