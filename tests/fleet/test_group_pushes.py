@@ -315,6 +315,30 @@ def test_without_the_group_service(fleet: Fleet) -> None:
         assert payloads(clients[1]) == [b"without"]
 
 
+def test_two_group_services(fleet: Fleet) -> None:
+    """Either may be killed: whoever is left tells of joins, and is asked about who comes."""
+    with groups_of(fleet) as groups, ExitStack() as stack:
+        (client,) = members(stack, fleet, 1, "late")
+        fleet.start_service("group", 1)
+        groups.ask("create")
+        wait_until(lambda: groups.reaches(0), "the workers know who is there")
+        for index in (0, 1):
+            fleet.kill_service("group", index)
+            groups.ask("join", uids=["user-late0"])
+            assert groups.push(b"in %d" % index)[1]["matched"] == 1
+            fleet.start_service("group", index)
+            wait_until(lambda: groups.reaches(1), "it is known again")
+            groups.ask("leave", uids=["user-late0"])
+            assert groups.push(b"out")[1]["matched"] == 0
+            with connect("v2", fleet.address) as other:
+                other.subscribe(f"other{index}")
+                groups.ask("join", tokens=[f"other{index}"])
+                assert groups.push(b"to another %d" % index)[1]["matched"] == 1
+            groups.ask("leave", tokens=[f"other{index}"])
+        groups.push(LAST, "", "all")
+        assert payloads(client) == [b"in 0", b"in 1"]
+
+
 def test_a_fleet_that_has_no_group_service() -> None:
     with Fleet(services="", worker_heartbeat_ms=100) as fleet, RawSender(fleet.endpoint) as sender:
         groups = Groups(sender)
