@@ -101,17 +101,24 @@ class Broker:
         assert producer.flush(30) == 0
 
     def lag(self, topic: str, group: str, partitions: int = 1) -> int:
-        """Records that a group has not committed."""
+        """Records that a group has not committed; -1 when the broker does not say."""
+        offsets = self._offsets(topic, group, partitions)
+        return sum(end - committed for committed, end in offsets) if offsets else -1
+
+    def committed(self, topic: str, group: str, partitions: int = 1) -> int:
+        """Records that it has committed; -1 when the broker does not say."""
+        offsets = self._offsets(topic, group, partitions)
+        return sum(committed for committed, _ in offsets) if offsets else -1
+
+    def _offsets(self, topic: str, group: str, partitions: int) -> list[tuple[int, int]]:
+        """(committed, end) of each partition."""
         reader = Consumer({"bootstrap.servers": self.address, "group.id": group, "log_level": "0"})
         try:
-            places = [TopicPartition(topic, number) for number in range(partitions)]
-            lag = 0
-            for place in reader.committed(places, timeout=10):
-                low, high = reader.get_watermark_offsets(place, timeout=10)
-                lag += high - (place.offset if place.offset >= 0 else low)
-            return lag
+            places = reader.committed([TopicPartition(topic, number) for number in range(partitions)], timeout=10)
+            ends = [reader.get_watermark_offsets(place, timeout=10)[1] for place in places]
+            return [(max(0, place.offset), end) for place, end in zip(places, ends, strict=True)]
         except KafkaException:
-            return -1
+            return []
         finally:
             reader.close()
 
