@@ -107,15 +107,21 @@ class Bridge:
         partition = self._partitions.get(record.place)
         if partition is None or partition.is_leaving:
             return
+        if partition.goes_back(record):
+            partition = self._begin_again(partition)
+        self.counters["records"] += 1
         try:
             asked = wanted(record, self._limits.payload_max)
         except Poison as poison:
-            if entry := partition.take(record, None):
-                self.counters["records"] += 1
-                self._bury(entry, str(poison))
+            self._bury(partition.take(record, None), str(poison))
         else:
-            if partition.take(record, asked):
-                self.counters["records"] += 1
+            partition.take(record, asked)
+
+    def _begin_again(self, partition: Partition) -> Partition:
+        """What was taken of it is no longer in Kafka, or comes again."""
+        self.assign([partition.place])
+        self._partitions[partition.place].is_paused = partition.is_paused
+        return self._partitions[partition.place]
 
     def settle(
         self,

@@ -64,16 +64,18 @@ class Partition:
 
     # --- records
 
-    def take(self, record: Record, wanted: Wanted | None) -> Entry | None:
-        """A new record; None for one that has come before. Without `wanted` it goes nowhere, but to `write`."""
-        if record.offset < self._next:
-            return None
+    def take(self, record: Record, wanted: Wanted | None) -> Entry:
+        """A record behind all others. Without `wanted` it goes nowhere, but to `write`."""
         self._next = record.offset + 1
         entry = self._entries[record.offset] = Entry(self, record, wanted)
         self._bytes += entry.size
         if wanted is not None:
             self._line_up(entry)
         return entry
+
+    def goes_back(self, record: Record) -> bool:
+        """Whether it lies before one that was taken: the topic was cut, or made anew."""
+        return record.offset < self._next
 
     def _line_up(self, entry: Entry) -> None:
         line = self._lines.get(entry.line)

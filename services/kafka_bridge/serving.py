@@ -158,7 +158,7 @@ class Serving:
             logger.warning("lost %s", _in_words(second))
 
     def _fail(self, error: Exception) -> None:
-        logger.error("the bridge cannot go on: %s", error, exc_info=not isinstance(error, RuntimeError))
+        logger.error("the bridge cannot go on: %s", error, exc_info=None if isinstance(error, RuntimeError) else error)
         self._status = FAILED
         self._reader.stop()
 

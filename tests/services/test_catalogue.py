@@ -30,6 +30,13 @@ def test_instances_beside_the_first_have_numbers() -> None:
     assert instance("message-cache", 0) == "message-cache-0"
 
 
+def test_a_kafka_bridge_runs_where_brokers_are_named() -> None:
+    there = Settings(kafka_brokers="127.0.0.1:9092", kafka_topics="pushes")
+    assert variables(there)["FLEET_KAFKA_BRIDGE"] == "1"
+    assert in_words(there)[-1] == "Kafka bridge"
+    assert variables(Settings())["FLEET_KAFKA_BRIDGE"] == "0"
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_each_has_a_module_and_a_program(name: str) -> None:
     assert callable(import_module(MODULES[name]).serve)

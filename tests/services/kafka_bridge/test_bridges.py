@@ -212,6 +212,18 @@ def test_answers_of_a_partition_that_went_and_came_back_do_nothing() -> None:
     assert made.turn(0).positions == [(PLACE, 1)]
 
 
+def test_a_topic_that_begins_again_is_read_from_there() -> None:
+    made = bridge()
+    take(made, "a", "b", first=50)
+    old = made.turn(0).pushes
+    take(made, "c", first=0)
+    [new] = made.turn(0).pushes
+    made.settle(old[0], Outcome.SENT, 0)
+    assert made.turn(0).positions == []
+    made.settle(new, Outcome.SENT, 0)
+    assert made.turn(0).positions == [(PLACE, 1)]
+
+
 def test_records_of_partitions_that_are_not_here_are_dropped() -> None:
     made = bridge()
     take(made, "a", place=Place("other", 0))
