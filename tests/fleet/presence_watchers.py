@@ -1,6 +1,7 @@
 """What a test sees of presence: look-ups, the stream of events, and who was ever said to be absent."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,9 @@ from services.library import Service
 from shared.calls import Internal, internal
 from shared.errors import BusError
 from shared.places import presence_path
+from tests.clients.kinds import connect
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.processes import wait_until
 
 
 class Watcher:
@@ -62,6 +65,19 @@ def watching(fleet: Fleet) -> Iterator[Watcher]:
             yield Watcher(service, socket)
     finally:
         service.stop()
+
+
+def hear(fleet: Fleet, watcher: Watcher) -> None:
+    """Return when events come: the stream's reader may still be on its way to a service that has just started."""
+
+    def comes() -> bool:
+        token = f"probe-{time.monotonic()}"
+        with connect("v2", fleet.address) as client:
+            client.subscribe(token)
+            wait_until(lambda: watcher.online(token) == [True], "it has come")
+        return bool(watcher.read(token))
+
+    wait_until(comes, "events come")
 
 
 class Polling:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -11,7 +10,7 @@ import pytest
 from tests.clients.conversations import Conversation
 from tests.clients.kinds import connect
 from tests.fleet.fleet_process import Fleet
-from tests.fleet.presence_watchers import Polling, Watcher, watching
+from tests.fleet.presence_watchers import Polling, Watcher, hear, watching
 from tests.fleet.processes import wait_until
 from tests.services.storage.redis_servers import RedisServer
 
@@ -33,19 +32,6 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def watcher(fleet: Fleet) -> Iterator[Watcher]:
     with watching(fleet) as started:
         yield started
-
-
-def hear(fleet: Fleet, watcher: Watcher) -> None:
-    """Return when events come: the stream's reader may still be on its way to a service that has just started."""
-
-    def comes() -> bool:
-        token = f"probe-{time.monotonic()}"
-        with connect("v2", fleet.address) as client:
-            client.subscribe(token)
-            wait_until(lambda: watcher.online(token) == [True], "it has come")
-        return bool(watcher.read(token))
-
-    wait_until(comes, "events come")
 
 
 @pytest.fixture
