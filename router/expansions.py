@@ -1,4 +1,4 @@
-"""Pushes to a user or a group: a service says who that is, and each member gets a push as to a token.
+"""Pushes to users, groups and all known: a service says who that is, and each member gets a push as to a token.
 
 Members come in pages, and each page is a push request of its own whose outcomes are added up, so that a group may have
 any number of them. A page has a copy of the payload for each member; so it is small, few are under way, and the next
@@ -38,7 +38,11 @@ _TOKEN_BYTES = 64  # about
 #: Tokens in an answer, however many were asked for.
 _TOKENS_MAX = 1 << 16
 
-_ASKED = {"user": ("uid", internal(Internal.MEMBERS)), "group": ("group", internal(Internal.GROUP_MEMBERS))}
+_ASKED = {
+    "user": ("uid", internal(Internal.MEMBERS)),
+    "group": ("group", internal(Internal.GROUP_MEMBERS)),
+    "all": ("all", internal(Internal.TOKENS)),
+}
 #: The one outcome is the best that any member got, or may have got; behind these comes the first that is there.
 _BEST = (Outcome.ACKED, Outcome.SENT, Outcome.STORED, Outcome.BUFFERED, Outcome.UNKNOWN)
 
@@ -123,7 +127,7 @@ class Expansions:
         target, _ = self._target(pending.request)
         field, topic = _ASKED[pending.request.options.to]
         try:
-            name = target.decode()
+            name = target.decode() if pending.request.options.to != "all" else ""
         except UnicodeDecodeError:
             self._answers.done(pending, bytes([Outcome.REFUSED]), _detail(pending), now)
             return

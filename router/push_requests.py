@@ -29,7 +29,7 @@ class PushRequests:
         """A PUSH1 or PUSH2 with a good request id. Raises RequestError; then nothing of it is delivered."""
         check_hold(connection, frames[1], now)
         request = decode_push(frames, self._max_targets)
-        check_supported(request.options)
+        check_options(request.options)
         if request.options.id is not None:
             self._receive_with_id(connection, frames[1], request, request.options.id, now)
             return
@@ -91,7 +91,7 @@ class PushRequests:
             flags |= OPTIONS
         segment: SegmentTail = (flags, prefix, request.options.signal, request.options.sub_signal)
         size, parts = _size(request), self._parts
-        if request.options.to == "all":
+        if request.options.to == "all" and terms is None:
             return PendingAll(parts.fan_outs, connection, request_id, size, segment, request)
         target = target_of(request) if terms is None else None
         if target is not None and parts.fan_outs.takes_targets:
@@ -115,16 +115,10 @@ class PushRequests:
             self._parts.expansions.accept(pending, _deadline(pending.terms, deadline), now)
 
 
-def check_supported(options: PushOptions) -> None:
-    """Raises RequestError: `not_supported` for what this version cannot do, `bad_options` for what has no meaning."""
+def check_options(options: PushOptions) -> None:
+    """Raises RequestError `bad_options` for what has no meaning."""
     if options.collapse is not None and not options.ttl:
         raise RequestError("bad_options", "option collapse is about stored pushes: it needs ttl")
-    if options.to != "all":
-        return
-    if options.ttl:
-        raise RequestError("not_supported", f"option ttl is not supported with to: {options.to}")
-    if options.wait != "sent":
-        raise RequestError("not_supported", f"option wait: {options.wait} is not supported with to: {options.to}")
 
 
 def target_of(request: PushRequest) -> Target | None:

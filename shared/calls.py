@@ -47,6 +47,7 @@ class Internal(IntEnum):
     GROUPS = 6  # create, dismiss, join, leave, list
     DEVICES = 7  # devices of a uid
     PRESENCE = 8  # who is connected: what workers tell
+    TOKENS = 9  # all tokens that are known, of clients here or away
     MESSAGES = 64  # and up: message cache number 0, 1, ...
 
 

@@ -96,6 +96,9 @@ class Settings:
         "", "service endpoints of the routers of all hosts, comma-separated; empty: those of this host"
     )
     subscribe_policy: str = _text("open", "who may subscribe: open, or MODULE:FUNCTION that decides (docs/services.md)")
+    known_token_days: int = _whole(
+        30, "days that a token without a user is known for pushes to all; 0: not at all", 0, 10_000
+    )
     login_client_key: str = _text(
         "001122334455667778797a7b7c7d7e7f", "16 bytes in hex that clients have built in, for the token of a login"
     )

@@ -84,7 +84,7 @@ class Users(Protocol):
 
 
 class Devices(Protocol):
-    """Tokens of users. A token is one user's at most."""
+    """Tokens of users, one user's at most each; and for a while those that have come without a user."""
 
     def add(self, uid: str, token: str, protocol: str, now: float) -> None:
         """The token is this user's, no longer another's. It was seen now, and added when it became this one's."""
@@ -98,8 +98,11 @@ class Devices(Protocol):
     def uid_of(self, token: str) -> str | None:
         """Whose it is."""
 
-    def all_tokens(self, after: str, most: int) -> list[str]:
-        """At most so many of all tokens, behind `after` in the storage's own order, from the first for "".
+    def meet(self, token: str, until: float, now: float) -> None:
+        """A token has come without a user. It is known for half of that time at least, and until then at most."""
+
+    def all_tokens(self, after: str, most: int, now: float) -> list[str]:
+        """At most so many of all known tokens, behind `after` in the storage's own order, from the first for "".
 
         Empty: there are no more. Who goes on with the last one each time gets every token that stays, once.
         """

@@ -1,18 +1,19 @@
 """Devices in Redis.
 
 device:{token}: hash of its uid, protocol, added, seen. It alone says whose it is.
-devices:{uid}: set of tokens that are or were this user's. tokens:{number}: sorted sets by name, all tokens together.
+devices:{uid}: set of tokens that are or were this user's. The list of all tokens: redis_tokens.
 
 These are in several slots. So who adds a device enters its token in both lists before and after, and who removes one
 takes it out before: then a device that there is always stands in them, and a token without a device does no harm.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from services.storage.interfaces import Device
 from services.storage.redis_connections import Connection
-from services.storage.redis_keys import BUCKETS, bucket_of
+from services.storage.redis_tokens import RedisTokens
 
 #: Commands that go together.
 CHUNK = 500
@@ -35,7 +36,7 @@ class RedisDevices:
     """See interfaces.Devices."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._keys = connection, connection.keys
+        self._connection, self._keys, self._tokens = connection, connection.keys, RedisTokens(connection)
         self._set, self._remove = connection.script(_SET), connection.script(_REMOVE)
 
     def add(self, uid: str, token: str, protocol: str, now: float) -> None:
@@ -62,10 +63,11 @@ class RedisDevices:
             return False
         with self._connection.asking() as client:
             client.srem(self._keys.of("devices", uid), token)
-            client.zrem(self._bucket(token), token)
         removed = bool(self._remove([self._device(token)], uid))
         if not removed and (other := self.uid_of(token)):
             self._enter(other, token)  # somebody got it in between
+        elif not self._tokens.known([token], 0.0):
+            self._tokens.take_out([token])
         return removed
 
     def uid_of(self, token: str) -> str | None:
@@ -73,26 +75,20 @@ class RedisDevices:
             uid: str | None = client.hget(self._device(token), "uid")
             return uid
 
-    def all_tokens(self, after: str, most: int) -> list[str]:
+    def meet(self, token: str, until: float, now: float) -> None:
+        left_s = until - now
+        if self._tokens.met_until(token) - now <= left_s / 2:  # who comes often is not written each time
+            self._tokens.meet(token, until, max(1, ceil(left_s)))
+
+    def all_tokens(self, after: str, most: int, now: float) -> list[str]:
         found: list[str] = []
-        for page in self._pages(after, most):
-            there = self._each(page, lambda pipeline, token: pipeline.exists(self._device(token)))
-            found += [token for token, exists in zip(page, there, strict=True) if exists]
+        for page in self._tokens.pages(after, most):
+            known = self._tokens.known(page, now)
+            found += [token for token in page if token in known]
+            self._tokens.take_out([token for token in page if token not in known])
             if len(found) >= most:
                 break
         return found[:most]
-
-    def _pages(self, after: str, most: int) -> Iterator[list[str]]:
-        """Of one bucket after the other, whatever is entered there behind `after`."""
-        for number in range(bucket_of(after) if after else 0, BUCKETS):
-            least = f"({after}" if after and number == bucket_of(after) else "-"
-            while page := self._page(number, least, most):
-                yield page
-                least = f"({page[-1]}"
-
-    def _page(self, number: int, least: str, most: int) -> list[str]:
-        with self._connection.asking() as client:
-            return list(client.zrangebylex(self._keys.of("tokens", str(number)), least, "+", 0, most))
 
     def _each(self, tokens: Sequence[str], command: Any) -> list[Any]:
         """Answers of one command for each token."""
@@ -108,10 +104,7 @@ class RedisDevices:
     def _enter(self, uid: str, token: str) -> None:
         with self._connection.asking() as client:
             client.sadd(self._keys.of("devices", uid), token)
-            client.zadd(self._bucket(token), {token: 0})
+        self._tokens.enter([token])
 
     def _device(self, token: str) -> str:
         return self._keys.of("device", token)
-
-    def _bucket(self, token: str) -> str:
-        return self._keys.of("tokens", str(bucket_of(token)))

@@ -14,6 +14,7 @@ from typing import Any
 
 from services.storage.presences import ENDED_MS, Entry, Presence, PresenceStore
 from services.storage.redis_connections import Connection
+from services.storage.redis_tokens import RedisTokens
 
 # KEYS: entry. ARGV: version that must be there, or "" for none; ms that it stays, or 0; fields and values.
 _SWAP = """
@@ -57,7 +58,7 @@ class RedisPresences(PresenceStore):
     def __init__(self, connection: Connection) -> None:
         self._connection, self._keys = connection, connection.keys
         self._report, self._whole = connection.script(_REPORT), connection.script(_WHOLE)
-        self._renew = connection.script(_RENEW)
+        self._renew, self._tokens = connection.script(_RENEW), RedisTokens(connection)
 
     def load(self, tokens: Sequence[str]) -> list[Entry | None]:
         rows = self._all([("HGETALL", self._keys.of("presence", token)) for token in tokens])
@@ -65,9 +66,14 @@ class RedisPresences(PresenceStore):
 
     def swap(self, changes: Sequence[tuple[Entry | None, Entry]]) -> list[bool]:
         listed = [one for before, entry in changes for one in self._lists(entry) - self._lists(before)]
+        come = [entry.presence.token for before, entry in changes if _comes(before, entry)]
         self._enter(listed)
+        self._tokens.enter(come)
         done = [bool(answer) for answer in self._all([self._swap(before, entry) for before, entry in changes])]
         self._enter(listed)
+        self._tokens.enter(come)
+        if come:
+            self._tokens.sweep(come)
         swapped = [change for change, is_done in zip(changes, done, strict=True) if is_done]
         self._take_out([one for before, entry in swapped for one in self._lists(before) - self._lists(entry)])
         return done
@@ -172,6 +178,10 @@ class RedisPresences(PresenceStore):
             for command in commands:
                 pipeline.execute_command(*command)
             return list(pipeline.execute())
+
+
+def _comes(before: Entry | None, entry: Entry) -> bool:
+    return entry.ended is None and (before is None or before.ended is not None)
 
 
 def _fields(row: Any) -> dict[str, str]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from services.storage.redis_keys import Keys
+from services.storage.redis_keys import Keys, bucket_of
 from shared.errors import StorageError, StorageUnavailable
 
 logger = logging.getLogger(__name__)
@@ -22,8 +22,19 @@ def _begin(_client: Any, _keys: Keys) -> None:
     """Version 1 begins with nothing."""
 
 
+def _list_present(client: Any, keys: Keys) -> None:
+    """Version 2 has who is connected in the list of all tokens. `client` may give texts or bytes."""
+    for worker in client.smembers(keys.alone("presence-workers")):
+        for token, _ in client.zscan_iter(keys.of("presences-of", _text(worker)), count=1000):
+            client.zadd(keys.of("tokens", str(bucket_of(_text(token)))), {token: 0})
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
 #: Each step may be cut off and gone again, while others read and write what the version before has. New ones come last.
-MIGRATIONS: tuple[Callable[[Any, Keys], None], ...] = (_begin,)
+MIGRATIONS: tuple[Callable[[Any, Keys], None], ...] = (_begin, _list_present)
 
 
 def migrate(client: Any, keys: Keys, migrations: tuple[Callable[[Any, Keys], None], ...] = MIGRATIONS) -> None:

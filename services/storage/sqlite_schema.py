@@ -50,8 +50,14 @@ _PRESENCES_OF_USERS = (
     "CREATE INDEX presences_by_uid ON presences (uid, token) WHERE ended IS NULL AND uid IS NOT NULL",
 )
 
+#: Version 4: tokens that have come without a user, and until when (Unix seconds) they are known.
+_MET = (
+    "CREATE TABLE met (token TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX met_by_end ON met (until)",
+)
+
 #: Statements of each step; the first one makes version 1 out of an empty file. New steps come at the end.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING, _PRESENCES, _PRESENCES_OF_USERS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING, _PRESENCES, _PRESENCES_OF_USERS, _MET)
 
 
 def migrate(database: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:

@@ -20,8 +20,16 @@ def serve(settings: Settings, index: int) -> int:
     with open_storage(settings) as storage:
         service = Service("subscribe", settings, threads=_THREADS)
         clear = clearing(service, settings)
-        topics = Subscriptions(storage, TokenMaker(os.urandom), policy, settings.subscribes_openly, clear)
+        topics = Subscriptions(
+            storage,
+            TokenMaker(os.urandom),
+            policy,
+            settings.subscribes_openly,
+            clear,
+            known_s=settings.known_token_days * 86400.0,
+        )
         service.answers(*internal(Internal.SUBSCRIBE), idempotent=True)(topics.subscribe)
         service.answers(*internal(Internal.MEMBERS), idempotent=True)(topics.members)
+        service.answers(*internal(Internal.TOKENS), idempotent=True)(topics.tokens)
         service.answers(*internal(Internal.DEVICES))(topics.devices)
         return service.run()

@@ -16,6 +16,8 @@ from services.token_owners import Clearing, Owners, ended_login
 from shared.errors import StorageUnavailable
 from shared.tokens import encode_token
 
+_PAGE_MAX = 10_000
+
 
 class Storage(Protocol):
     """The part that is needed of services.storage."""
@@ -41,9 +43,11 @@ class Subscriptions:
         anybody: bool,
         clear: Clearing,
         clock: Callable[[], float] = time.time,
+        known_s: float = 0.0,
     ) -> None:
+        """`known_s`: seconds that tokens without a user are known for (`to: all`)."""
         self._storage, self._tokens, self._policy = storage, tokens, policy
-        self._anybody, self._clear, self._clock = anybody, clear, clock
+        self._anybody, self._clear, self._clock, self._known_s = anybody, clear, clock, known_s
         self._owners = Owners(storage)
         self._making = threading.Lock()
 
@@ -54,6 +58,10 @@ class Subscriptions:
     def members(self, call: ClientCall) -> bytes:
         """MEMBERS: the {"tokens"} of a uid. Raises Refusal."""
         return _answer(self._members, call)
+
+    def tokens(self, call: ClientCall) -> bytes:
+        """TOKENS: {"tokens", "more"}, at most `most` behind `after`: of users, and met lately. Raises Refusal."""
+        return _answer(self._all, call)
 
     def devices(self, call: ClientCall) -> bytes:
         """DEVICES, op `list`: {"devices"} of a uid; `forget`: {"forgotten"}, of one token or all. Raises Refusal."""
@@ -71,6 +79,8 @@ class Subscriptions:
             self._take_over(request, request.uid, request.token, now)
         if request.uid is not None:
             self._storage.devices.add(request.uid, token, request.protocol, now)
+        elif self._known_s:
+            self._storage.devices.meet(token, now + self._known_s, now)
         return {"token": token}
 
     def _check_login(self, request: SubscribeRequest, now: float) -> None:
@@ -103,6 +113,13 @@ class Subscriptions:
 
     def _members(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {"tokens": [device.token for device in self._storage.devices.of(_text(fields, "uid"))]}
+
+    def _all(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        after, most = fields.get("after"), fields.get("most")
+        if not isinstance(after, str) or not isinstance(most, int) or not 1 <= most <= _PAGE_MAX:
+            raise refusal(400, f"after is no text, or most is not 1 to {_PAGE_MAX}")
+        tokens = self._storage.devices.all_tokens(after, most, self._clock())
+        return {"tokens": tokens, "more": len(tokens) == most}
 
     def _devices(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         uid, devices = _text(fields, "uid"), self._storage.devices

@@ -116,13 +116,6 @@ def test_bad_options(sender: RawSender, name: str, command: bytes) -> None:
     assert fault["message"]
 
 
-@pytest.mark.parametrize("options", [{"ttl": 1, "to": "all"}, {"wait": "acked", "to": "all"}])
-def test_options_that_are_not_supported_yet(sender: RawSender, options: dict[str, object]) -> None:
-    fault = sender.fail(b"PUSH1", b"r", json.dumps(options).encode(), b"alice", b"x")
-    assert fault["code"] == "not_supported"
-    assert next(iter(options)) in fault["message"]
-
-
 def test_a_key_for_what_is_not_stored(sender: RawSender) -> None:
     fault = sender.fail(b"PUSH1", b"r", b'{"collapse": "key"}', b"alice", b"x")
     assert fault["code"] == "bad_options"

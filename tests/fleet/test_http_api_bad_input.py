@@ -81,8 +81,6 @@ def test_wrong_fields(api: Api, more: dict[str, Any]) -> None:
         {"tokens": ["a"] * 1001, "payload": "x"},
         {"token": "a", "payload_base64": "?"},
         {"all": False, "payload": "x"},
-        {"all": True, "payload": "x", "ttl": 5},
-        {"all": True, "payload": "x", "wait": "acked"},
         [],
         "{}",
         5,

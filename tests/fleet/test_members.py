@@ -9,7 +9,7 @@ from services.library import Service
 from shared.calls import Internal, internal
 from tests.clients.conversations import Conversation
 from tests.clients.kinds import connect
-from tests.clients.senders import OFFLINE, SENT, STORED, RawSender
+from tests.clients.senders import ACKED, OFFLINE, SENT, STORED, RawSender
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import wait_until
 
@@ -108,3 +108,28 @@ def test_a_group_of_10_000(fleet: Fleet, service: Service) -> None:
         counts = {"matched": 2, "sent": 2}
         assert push(sender, "crowd", b"x", to="group", timeout_ms=20_000) == (SENT, counts)
         assert [one.read_push().body for one in (client, last)] == [b"x"] * 2
+
+
+def test_everybody_here_and_away(fleet: Fleet) -> None:
+    """Known is who has come, with a user or without."""
+    options = {"ack": True, "ids": True}
+    with (
+        RawSender(fleet.endpoint, name="news") as sender,
+        come(fleet, "of-a-user", uid="w", **options) as of_a_user,
+        come(fleet, "nobodys", "ws_snake", **options) as nobodys,
+        come(fleet, "cannot", "v1") as cannot,
+    ):
+        with come(fleet, "is-away", **options):
+            pass
+        request = sender.send_push([("", b"noon")], to="all", ttl=60, wait="acked", id="all-1", timeout_ms=2000)
+        assert take(of_a_user) == take(nobodys) == cannot.read_push().body == b"noon"
+        outcomes, counts = sender.done(request)
+        assert outcomes == bytes([ACKED])
+        assert counts["acked"] == 2
+        assert counts["sent"] + counts["stored"] == counts["matched"] - 2 >= 2
+        with come(fleet, "is-away", **options) as back:
+            assert take(back) == b"noon"
+            outcomes, again = sender.done(sender.send_push([("", b"noon")], to="all", ttl=60, wait="acked", id="all-1"))
+            assert (outcomes, again) == (bytes([ACKED]), counts)  # remembered
+            for client in (of_a_user, nobodys, cannot, back):
+                assert client.ping(30) == 30  # nothing came twice

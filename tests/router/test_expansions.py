@@ -245,3 +245,21 @@ def test_what_is_incomplete_is_tried_again_under_the_same_ids(fleet: DrivenServi
     fleet.push(b"r1", b"team", to="group", id="x")
     assert done(fleet)[0] == Outcome.SENT  # remembered
     assert fleet.given(SERVICE) == []
+
+
+def test_everybody_who_is_known_gets_what_is_kept(fleet: DrivenServices) -> None:
+    fleet.join("h/0", "b", stores=True)
+    fleet.serve(SERVICE, Topic(*internal(Internal.TOKENS)), idempotent=True)
+    fleet.push(b"r1", b"\xff", to="all", ttl=60)  # the target is not looked at
+    number, fields = asked(fleet)
+    assert fields == {"all": "", "after": "", "most": PAGE}
+    tell(fleet, number, ["a", "b"], more=False)
+    fleet.outcomes(one(fleet), bytes([Outcome.SENT, Outcome.STORED]))
+    assert done(fleet) == (Outcome.SENT, {"matched": 2, "sent": 1, "stored": 1})
+
+
+@pytest.mark.parametrize("options", [{"ttl": 5}, {"wait": "acked"}])
+def test_without_a_service_nobody_knows_who_is_away(options: dict[str, object]) -> None:
+    fleet = DrivenServices("h/0")
+    fleet.push(b"r1", b"", to="all", **options)
+    assert done(fleet) == (Outcome.UNAVAILABLE, {"incomplete": True})

@@ -8,7 +8,7 @@ import flask
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from pydantic import ConfigDict, Field
-from pydantic.config import JsonDict, JsonValue
+from pydantic.config import JsonDict
 
 from services.api.keys import PUSH
 from services.api.problems import Problem
@@ -28,29 +28,21 @@ COPIES_MAX_BYTES = 16 << 20
 _TARGETS = ("token", "tokens", "user", "group", "all")
 
 
-#: What is for everybody is not stored, and nobody waits for all of them.
-_ALL: JsonDict = {
-    "required": ["all"],
-    "properties": {
-        "ttl": {"type": "integer", "maximum": 0},
-        "wait": {"type": "string", "enum": ["sent"]},
-        "collapse": {"type": "string", "maxLength": 0},
-    },
-}
 _ONE_TARGET: JsonDict = {"oneOf": [{"required": [name]} for name in _TARGETS]}
-_OTHERS: list[JsonValue] = [{"required": [name]} for name in _TARGETS if name != "all"]
 
 
 class PushRequest(PushOptions):
     """One of token, tokens, user, group and all; one of payload and payload_base64."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [_ONE_TARGET, {"anyOf": [*_OTHERS, _ALL]}, ONE_PAYLOAD]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [_ONE_TARGET, ONE_PAYLOAD]})
 
     token: Name | None = None
     tokens: Annotated[list[Name], Field(min_length=1, max_length=TOKENS_MAX)] | None = None
     user: Name | None = Field(default=None, description="a uid: all devices of this user")
     group: Name | None = Field(default=None, description="all members of this group")
-    all: Literal[True] | None = Field(default=None, description="every client that is connected")
+    all: Literal[True] | None = Field(
+        default=None, description="every client that is connected; with ttl or wait: acked all known tokens"
+    )
 
     def targets(self) -> tuple[str, list[str]]:
         """(kind, targets). Raises ValueError."""
@@ -58,8 +50,6 @@ class PushRequest(PushOptions):
         if len(said) != 1:
             raise ValueError(f"one of {', '.join(_TARGETS)} is needed")
         kind, target = said[0], getattr(self, said[0])
-        if kind == "all" and (self.ttl or self.wait == "acked" or self.collapse is not None):
-            raise ValueError("ttl, collapse and wait: acked are not possible with all")
         if kind == "tokens":
             return "token", list(target)
         return kind, ["*" if kind == "all" else target]

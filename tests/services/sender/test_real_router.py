@@ -150,10 +150,9 @@ def test_no_worker_is_unavailable(routed: Routed):
         routed.worker = routed.start_worker()
 
 
-def test_what_is_not_there_yet_is_said(routed: Routed):
-    with Sender(routed.fleet.endpoint) as sender, pytest.raises(SenderError) as caught:
-        sender.push_all("x", ttl=60)
-    assert caught.value.code == "not_supported"
+def test_who_is_away_is_not_known_without_a_service(routed: Routed):
+    with Sender(routed.fleet.endpoint, retries=0) as sender:
+        assert sender.push_all("x", ttl=60)[0] is Outcome.UNAVAILABLE
 
 
 def test_bad_targets_are_refused_alone(routed: Routed):

@@ -14,6 +14,7 @@ import pytest
 
 from services.storage.interfaces import Session, Storage
 from services.storage.redis_connections import is_open_to_others
+from services.storage.redis_schema import MIGRATIONS
 from services.storage.redis_storage import RedisStorage
 from shared.errors import StorageError, StorageUnavailable
 from tests.fleet.processes import wait_until
@@ -78,7 +79,7 @@ def test_restarted_empty_is_said_and_begins_anew(tmp_path: Path, caplog: pytest.
         assert storage.sessions.get("u", "c") is None
         storage.sessions.put(SESSION, NOW)
         assert "redis is empty" in caplog.text
-        assert server.client().get("push:schema") == "1"
+        assert server.client().get("push:schema") == str(len(MIGRATIONS))
 
 
 def test_silent_server_holds_nobody_up_for_long(server: RedisServer) -> None:
@@ -148,7 +149,10 @@ def test_something_else_at_the_port() -> None:
         talking.result(20)
 
 
-@pytest.mark.parametrize(("version", "reason"), [("2", "newer than 1"), ("their own", "another program")])
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [(str(len(MIGRATIONS) + 1), f"newer than {len(MIGRATIONS)}"), ("their own", "another program")],
+)
 def test_other_version_is_left_alone(server: RedisServer, version: str, reason: str) -> None:
     server.client().set("push:schema", version)
     with pytest.raises(StorageError, match=reason):

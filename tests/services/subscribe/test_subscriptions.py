@@ -23,9 +23,9 @@ def cannot(token: str) -> bool:
 
 
 def subscriptions(
-    storage: Any, anybody: bool = False, policy: Any = everybody, clear: Clearing = cannot
+    storage: Any, anybody: bool = False, policy: Any = everybody, clear: Clearing = cannot, known_s: float = 0.0
 ) -> Subscriptions:
-    return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, clear, lambda: NOW)
+    return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, clear, lambda: NOW, known_s)
 
 
 def call(**fields: Any) -> ClientCall:
@@ -66,6 +66,24 @@ def test_devices_of_a_user_are_kept(storage: Storage):
     assert msgpack.unpackb(topics.devices(call(op="forget", uid="u", token="phone"))) == {"forgotten": 1}
     assert msgpack.unpackb(topics.devices(call(op="forget", uid="u"))) == {"forgotten": 1}
     assert msgpack.unpackb(topics.members(call(uid="u"))) == {"tokens": []}
+
+
+def test_all_tokens_in_pages(storage: Storage):
+    topics = subscriptions(storage, known_s=60.0)
+    given = [sub(topics), sub(topics, token="alice"), sub(topics, login=login("u"))]
+    first = msgpack.unpackb(topics.tokens(call(all="", after="", most=2)))
+    second = msgpack.unpackb(topics.tokens(call(all="", after=first["tokens"][-1], most=2)))
+    assert sorted(first["tokens"] + second["tokens"]) == sorted(given)
+    assert (first["more"], second["more"]) == (True, False)
+    for wrong in ({"after": None, "most": 1}, {"after": "", "most": 0}, {"after": "", "most": 10_001}):
+        with pytest.raises(Refusal):
+            topics.tokens(call(**wrong))
+
+
+def test_tokens_without_a_user_are_not_kept_where_the_setting_is_0(storage: Storage):
+    topics = subscriptions(storage)
+    sub(topics)
+    assert msgpack.unpackb(topics.tokens(call(after="", most=2))) == {"tokens": [], "more": False}
 
 
 def test_a_token_of_a_login_needs_it(storage: Storage):
@@ -171,4 +189,27 @@ def test_malformed_questions_are_refused(storage: Storage, fields: dict[str, Any
     topics = subscriptions(storage)
     with pytest.raises(Refusal) as caught:
         topics.devices(call(**fields))
+    assert msgpack.unpackb(caught.value.body)["status"] == 400
+
+
+def test_all_tokens_that_are_known_come_in_pages(storage: Storage):
+    topics = Subscriptions(storage, TokenMaker(os.urandom), everybody, True, cannot, lambda: NOW, known_s=100.0)
+    made = {sub(topics) for _ in range(5)} | {sub(topics, token="phone", login=login("u", "phone"))}
+    found: list[str] = []
+    more = True
+    while more:
+        page = msgpack.unpackb(topics.tokens(call(after=found[-1] if found else "", most=4)))
+        found, more = found + page["tokens"], page["more"]
+    assert sorted(found) == sorted(made)
+    sub(subscriptions(storage), token="is-not-kept")
+    assert len(storage.devices.all_tokens("", 10, NOW)) == 6
+    assert storage.devices.all_tokens("", 10, NOW + 100) == ["phone"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"after": 1, "most": 1}, {"after": "", "most": 0}, {"after": "", "most": 10**6}]
+)
+def test_malformed_pages_are_refused(storage: Storage, fields: dict[str, Any]):
+    with pytest.raises(Refusal) as caught:
+        subscriptions(storage).tokens(call(**fields))
     assert msgpack.unpackb(caught.value.body)["status"] == 400
