@@ -224,7 +224,7 @@ class Worker:
         self._handlers.say_ready_to_all()
         self._clients.each_tick(self._tick)
         self._beat = gevent.get_hub().loop.timer(0, self._settings.worker_heartbeat_ms / 1000)
-        self._beat.start(self._clients.guarded, self._handlers.say_beat)
+        self._beat.start(self._clients.guarded, self._say_beat)
         for link in self._links:
             link.start()
         for listener, proxied in listeners if not evacuate else ():
@@ -291,6 +291,11 @@ class Worker:
     def _gone(self) -> None:
         self._handlers.say_gone()
         self._ended.set()
+
+    def _say_beat(self) -> None:
+        # Noted first: a successor must not go on from less than what was told.
+        self._clients.ledger.note_own("counters", self._counters)
+        self._handlers.say_beat()
 
     def _tick(self, tick: int) -> None:
         ledger = self._clients.ledger

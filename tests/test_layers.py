@@ -90,6 +90,8 @@ PURE_SERVICES = frozenset(
         "services.kafka_bridge.options",
         "services.kafka_bridge.partitions",
         "services.kafka_bridge.records",
+        "services.metrics.counters",
+        "services.metrics.families",
         "services.login.requests",
         "services.login.tokens",
         "services.message_cache.counters",

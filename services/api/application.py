@@ -88,7 +88,7 @@ class Application:
 
     def _feed(self, websocket: Any) -> None:
         """Figures once a second until the watcher goes; an `error` in their place while the router is silent."""
-        closed = gevent.spawn(_read_until_closed, websocket)
+        closed = gevent.spawn(read_until_closed, websocket)
         try:
             while not closed.ready():
                 _, body = self._stats()
@@ -114,7 +114,7 @@ def failure(error: SenderError) -> dict[str, Any]:
     return {"error": error.code, "message": error.message}
 
 
-def _read_until_closed(websocket: Any) -> None:
+def read_until_closed(websocket: Any) -> None:
     """Watchers have nothing to say; reading answers pings and sees the end."""
     while True:
         try:

@@ -19,11 +19,12 @@ class Gate:
 
     def __init__(self, application: Application, requests_max: int) -> None:
         self._application, self._most = application, requests_max
-        self.under_way = 0
+        self.under_way = self.turned_away = 0
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         start = _closing(environ, start_response)
         if self.under_way >= self._most:
+            self.turned_away += 1
             return _answer(Problem("overloaded", "too many requests are under way"), start)
         if fault := _fault(environ):
             return _answer(Problem("bad_request", fault), start)

@@ -13,6 +13,7 @@ import gevent
 from services.api.admissions import Server
 from services.api.application import Application
 from services.api.asking import Asking
+from services.api.gates import Application as WsgiApplication
 from services.api.gates import Gate
 from services.api.logins import LoginRoutes
 from services.api.routes import Routes
@@ -20,7 +21,11 @@ from services.api.v1.access import open_access
 from services.api.v1.application import make_application
 from services.api.v1.calls import Calls
 from services.api.v1.parts import Parts
+from services.dashboard import feeds
+from services.dashboard.pages import Pages
 from services.library import Service
+from services.metrics.http import Counted, http_families
+from services.metrics.serving import FleetCollector, Metrics
 from services.sender import CurveKeys
 from services.sender.gevent import Sender
 from services.status.addresses import reachable_endpoints
@@ -54,15 +59,26 @@ def serve(settings: Settings) -> int:
     logins = LoginRoutes(asking, settings.trusted_proxies) if asking else None
     others = Application(figures, partial(not_ready, settings, status=False), logins)
     # A further group of routes is a WSGI application here.
-    routes = Routes({"/v1": Gate(make_application(parts), settings.api_requests_max)}, otherwise=others)
-    server = Server(listener, routes, settings.api_connections_max)
+    gate, pages, routers = (
+        Gate(make_application(parts), settings.api_requests_max),
+        Pages(),
+        open_askers(settings, curve),
+    )
+    metrics = FleetCollector(
+        [Figures(router.stat) for router in routers],
+        lambda: http_families(counted, gate, lambda: server.refused),
+    )
+    groups: dict[str, WsgiApplication] = {"/v1": gate, "/metrics": Metrics(metrics), "/": pages, "/dashboard": pages}
+    groups[feeds.PATH] = feeds.Feed(figures, access, pages)
+    counted = Counted(Routes(groups, others, {feeds.PATH: feeds.SUBPROTOCOL}))
+    server = Server(listener, counted, settings.api_connections_max)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, gevent.spawn, server.stop, 1)
     logger.info("listening on %s port %d", settings.api_listens_on, settings.api_port)
     server.serve_forever()
     if service:
         service.stop(0)
-    for sender in (asker, pusher):
+    for sender in (asker, pusher, *routers):
         if sender:
             sender.close(0)
     return 0
@@ -83,6 +99,12 @@ def open_sender(settings: Settings, curve: CurveKeys | None) -> Sender | None:
     # Time enough to find out that all but the last are silent.
     limits = {"give_up_s": ANSWER_S * max(1, len(endpoints)), "hello_timeout_s": ANSWER_S / 2, "answer_grace_s": 0.5}
     return Sender(endpoints, name="status", curve=curve, **limits) if endpoints else None
+
+
+def open_askers(settings: Settings, curve: CurveKeys | None) -> list[Sender]:
+    """A sender to each router of this host: each has counters of its own."""
+    limits = {"give_up_s": ANSWER_S, "hello_timeout_s": ANSWER_S / 2, "answer_grace_s": 0.5}
+    return [Sender([each], name="metrics", curve=curve, **limits) for each in reachable_endpoints(settings)]
 
 
 def open_pusher(settings: Settings, curve: CurveKeys | None) -> Sender | None:

@@ -56,17 +56,26 @@ class Access:
         scope = getattr(view, _SCOPE, None)
         if scope is None:
             return
+        headers = flask.request.headers
+        flask.g.key_name = self.admit(_shown(flask.request), scope, headers.get("Host", ""), headers.get("Origin"))
+
+    def admit(self, shown: str, scope: str, host: str, origin: str | None, *, of_page: bool = False) -> str:
+        """The name of the key that is shown; empty: the API is open. Raises Problem.
+
+        `of_page`: pages from elsewhere are refused, whatever they show.
+        """
         keys = self._keys.keys()
         if keys is None:
-            _check_page(flask.request)
-            flask.g.key_name = ""
-            return
-        key = find_key(keys, _shown(flask.request))
+            _check_page(host, origin)
+            return ""
+        if of_page:
+            _check_origin(host, origin)
+        key = find_key(keys, shown)
         if key is None:
             raise Problem("unauthorized", "Authorization: Bearer KEY is missing or wrong", WWW_Authenticate="Bearer")
         if scope not in key.scopes:
             raise Problem("insufficient_scope", f"the key {key.name} has not the scope {scope}")
-        flask.g.key_name = key.name
+        return key.name
 
 
 def check_query() -> None:
@@ -96,14 +105,17 @@ def _shown(request: flask.Request) -> str:
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
-def _check_page(request: flask.Request) -> None:
+def _check_page(host: str, origin: str | None) -> None:
     """An open API trusts its machine, but not the pages in its browsers, nor names that lead here. Raises Problem."""
-    host = request.headers.get("Host", "")
     if not _is_here(_netloc(f"//{host}")[0]):
         raise Problem("foreign_page", f"Host is {host[:64]}: an open API is reached by localhost or an address")
-    origin = request.headers.get("Origin")
+    _check_origin(host, origin)
+
+
+def _check_origin(host: str, origin: str | None) -> None:
+    """Raises Problem."""
     if origin is not None and _netloc(origin)[1] != host:
-        raise Problem("foreign_page", f"a page of {origin[:64]} may not use an open API")
+        raise Problem("foreign_page", f"a page of {origin[:64]} may not use this API")
 
 
 def _netloc(url: str) -> tuple[str, str]:

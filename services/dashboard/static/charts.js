@@ -1,0 +1,45 @@
+// Live charts of the last five minutes, by uPlot.
+
+import { color, number } from "/dashboard/elements.js";
+
+const SECONDS = 300;
+const HEIGHT = 180;
+
+export class Chart {
+  // `series`: [label, number of its colour]; `shown`: a value as text.
+  constructor(place, series, shown = number) {
+    Object.assign(this, { place, series, shown, plot: null });
+    this.data = [[], ...series.map(() => [])];
+    new ResizeObserver(() => this.plot?.setSize({ width: place.clientWidth, height: HEIGHT })).observe(place);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#make());
+    this.#make();
+  }
+
+  add(time, values) {
+    this.data[0].push(time);
+    values.forEach((value, index) => this.data[index + 1].push(value ?? null));
+    while (this.data[0].length > 2 && this.data[0][0] < time - SECONDS) this.data.forEach((column) => column.shift());
+    this.plot.setData(this.data);
+  }
+
+  #make() {
+    this.plot?.destroy();
+    const look = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    const axis = { stroke: look("--muted"), grid: { stroke: look("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const options = {
+      width: this.place.clientWidth || 300,
+      height: HEIGHT,
+      cursor: { drag: { x: false, y: false } },
+      scales: { y: { range: (_, least, most) => [0, most > 0 ? most * 1.15 : 1] } },
+      axes: [
+        { ...axis, space: 70, values: (_, times) => times.map((time) => new Date(time * 1000).toLocaleTimeString("en-GB")) },
+        { ...axis, size: 56, values: (_, values) => values.map(this.shown) },
+      ],
+      series: [
+        { label: "Time", value: (_, time) => (time == null ? "–" : new Date(time * 1000).toLocaleTimeString("en-GB")) },
+        ...this.series.map(([label, index]) => ({ label, stroke: color(index), width: 2, points: { show: false }, value: (_, value) => this.shown(value) })),
+      ],
+    };
+    this.plot = new uPlot(options, this.data, this.place);
+  }
+}
