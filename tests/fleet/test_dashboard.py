@@ -1,0 +1,199 @@
+"""The dashboard in headless Chromium, before a real fleet."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.kinds import connect
+from tests.examples.browsers import Browser, Window, chromium
+from tests.fleet.fleet_process import Fleet
+from tests.fleet.http_api import Api, make_key
+from tests.fleet.processes import wait_until
+
+SCRIPT = "<img src=x onerror='document.title=1'><script>document.title=2</script>"
+#: Violations of the policy, errors of scripts, and what was fetched from elsewhere.
+_WATCH = """
+window.faults = [];
+addEventListener('securitypolicyviolation', (event) => window.faults.push(event.violatedDirective + event.blockedURI));
+addEventListener('error', (event) => window.faults.push(String(event.message)));
+addEventListener('unhandledrejection', (event) => window.faults.push(String(event.reason)));
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    with Fleet(status=True, workers=2, services="all") as started:
+        yield started
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with Browser(chromium(), tmp_path) as opened:
+        yield opened
+
+
+def open_page(browser: Browser, fleet: Fleet, **look: object) -> Window:
+    """The dashboard, watched for faults."""
+    window = browser.open("about:blank", **look)  # type: ignore[arg-type]
+    window.ask("Page.addScriptToEvaluateOnNewDocument", source=_WATCH)
+    window.ask("Page.navigate", url=f"http://{fleet.host}:{fleet.api_port}/")
+    window.wait_for("document.readyState === 'complete' && location.protocol === 'http:'")
+    return window
+
+
+def tile(window: Window, name: str) -> str:
+    return window.text(f"#now-{name}")[0]
+
+
+def assert_no_faults(window: Window, fleet: Fleet) -> None:
+    assert window.run("window.faults") == []
+    hosts = window.run("performance.getEntriesByType('resource').map((one) => new URL(one.name).host)")
+    assert set(hosts) == {f"{fleet.host}:{fleet.api_port}"}
+
+
+def test_shows_what_happens_while_it_happens(browser: Browser, fleet: Fleet) -> None:
+    window = open_page(browser, fleet)
+    window.wait_for("document.querySelectorAll('#workers tr').length === 2")
+    with connect("v2", fleet.address) as client:
+        client.subscribe("shown")
+        window.wait_for("document.querySelector('#now-connections').innerText === '1'")
+        api = Api(fleet)
+
+        def pushed_and_shown() -> bool:
+            assert api.push({"token": "shown", "payload": "x"}).body["results"][0]["outcome"] == "SENT"
+            return tile(window, "pushes") not in ("0", "–") and tile(window, "delivered") == "100.0 %"
+
+        wait_until(pushed_and_shown, "the pushes are shown", 20)
+        window.wait_for("document.querySelector('#now-p99').innerText.endsWith('s')")
+    window.wait_for("/(peer_closed|io_error|client_disconnect)/.test(document.querySelector('#closes').innerText)")
+    assert window.run("document.querySelectorAll('.ring circle').length") == 2
+    assert sum(float(share.split()[-2]) for share in window.text(".legend li")) == pytest.approx(100, abs=0.11)
+    assert window.run("document.querySelectorAll('.uplot canvas').length") == 3
+    assert_no_faults(window, fleet)
+
+
+def test_scripts_in_tokens_and_payloads_are_text(browser: Browser, fleet: Fleet) -> None:
+    token = "<script>document.title=3</script>"
+    assert Api(fleet).push({"token": token, "payload": SCRIPT, "ttl": 60}).body["results"][0]["outcome"] == "STORED"
+    window = open_page(browser, fleet)
+    window.wait_for("!document.querySelector('#page').hidden")
+    window.tab_to("#search-token")
+    window.type(token)
+    window.press("Enter")
+    window.wait_for("document.querySelectorAll('#search-messages li').length === 1")
+    assert window.text("#search-messages li") == [SCRIPT]
+    assert token in window.text("#search-answer dd")
+    assert window.run("document.title") == "push-gateway"
+    assert window.run("document.querySelectorAll('main img, main script').length") == 0
+    assert_no_faults(window, fleet)
+
+
+def test_finds_a_token_and_pushes_to_it_by_keyboard(browser: Browser, fleet: Fleet) -> None:
+    window = open_page(browser, fleet)
+    window.wait_for("!document.querySelector('#page').hidden")
+    with connect("v2", fleet.address) as client:
+        client.subscribe("by keys/é")
+        window.tab_to("#search-token")
+        window.type("by keys/é")
+        window.press("Enter")
+        window.wait_for("document.querySelector('#search-answer').innerText.includes('Since')")
+        assert {"v2", "0 messages"} <= set(window.text("#search-answer dd"))
+        window.tab_to("#push-token")
+        window.type("by keys/é")
+        window.press("Enter")
+        window.wait_for("document.querySelector('#push-answer').innerText === 'SENT'")
+        assert client.read_push().body == b"hello"
+    assert_no_faults(window, fleet)
+
+
+def test_comes_back_when_the_router_and_then_the_api_restart(browser: Browser, fleet: Fleet) -> None:
+    window = open_page(browser, fleet)
+    window.wait_for("document.querySelector('#state').innerText === '2 workers live'")
+    fleet.kill_router()
+    window.wait_for("document.querySelector('#state').innerText.includes('router does not answer')")
+    fleet.start_router()
+    window.wait_for("document.querySelector('#state').innerText === '2 workers live'")
+    fleet.processes["status"].send(15)
+    fleet.processes["status"].wait()
+    window.wait_for("document.querySelector('#state').innerText.includes('no connection')")
+    fleet._start("status", "status")
+    window.wait_for("document.querySelector('#state').innerText === '2 workers live'")
+    assert window.run("window.faults") == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_fits_a_phone(browser: Browser, fleet: Fleet, dark: bool) -> None:
+    token = "w" * 120
+    window = open_page(browser, fleet, width=390, height=844, dark=dark)
+    window.wait_for("document.querySelectorAll('#workers tr').length === 2")
+    window.run(f"document.querySelector('#search-token').value = {json.dumps(token)}")
+    window.run("document.querySelector('#search').requestSubmit()")
+    window.wait_for(f"document.querySelector('#search-answer').innerText.includes({json.dumps(token)})")
+    assert window.run("document.documentElement.scrollWidth") <= 390
+    outside = "[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > 390.5)"
+    hidden = ".filter((one) => !one.closest('thead, .unseen')).map((one) => one.tagName + one.className)"
+    assert window.run(outside + hidden) == []
+    light = window.run("getComputedStyle(document.body).backgroundColor")
+    assert (light == "rgb(20, 23, 28)") is dark
+
+
+def test_draining_is_confirmed_first(browser: Browser) -> None:
+    with Fleet(status=True, workers=2) as fleet:
+        window = open_page(browser, fleet)
+        window.wait_for("document.querySelectorAll('#workers button').length === 2")
+        window.tab_to("#workers button[data-worker='here/1']")
+        window.press("Enter")
+        window.wait_for("document.querySelector('#confirm').open")
+        assert "Drain here/1?" in window.text("#confirm-question")
+        window.press("Enter")  # Cancel has the focus
+        window.wait_for("!document.querySelector('#confirm').open")
+        assert len(fleet.live_workers()) == 2
+        window.run("document.querySelector(\"#workers button[data-worker='here/1']\").click()")
+        window.tab_to("#confirm-yes")
+        window.press("Enter")
+        wait_until(lambda: fleet.live_workers() == ["here/0"], "it has left", 20)
+        window.wait_for("document.querySelector('#state').innerText.startsWith('1 workers live')")
+
+
+def test_wants_a_key_where_there_are_keys(browser: Browser) -> None:
+    with Fleet(status=True, workers=1) as fleet:
+        key, pusher = make_key(fleet, "looker", "read"), make_key(fleet, "shop", "push")
+        wait_until(lambda: Api(fleet)("GET", "/v1/fleet").status == 401, "keys are known", 20)
+        window = open_page(browser, fleet)
+        window.wait_for("!document.querySelector('#login').hidden")
+        assert window.run("document.querySelector('#page').hidden")
+        for wrong in ("pgk_wrong", pusher):
+            window.run("document.querySelector('#key').focus()")
+            window.type(wrong)
+            window.press("Enter")
+            window.wait_for("document.querySelector('#login-fault').innerText.includes('may not')")
+            assert window.run("sessionStorage.length") == 0
+            window.run("document.querySelector('#login-fault').textContent = ''")
+        window.type(key)
+        window.press("Enter")
+        window.wait_for("document.querySelectorAll('#workers tr').length === 1")
+        urls = window.run("performance.getEntriesByType('resource').map((one) => one.name).concat(location.href)")
+        assert not any("pgk_" in url for url in urls)
+        window.run("document.querySelector('#push-token').value = 'a'; document.querySelector('#push').requestSubmit()")
+        window.wait_for("document.querySelector('#push-answer').innerText.includes('scope')")
+        window.run("document.querySelector('#logout').click()")
+        window.wait_for("!document.querySelector('#login').hidden")
+        assert window.run("[sessionStorage.length, localStorage.length, document.cookie.length]") == [0, 0, 0]
+        assert window.run("window.faults") == []
+
+
+def test_headers_let_nothing_in(fleet: Fleet) -> None:
+    with urllib.request.urlopen(f"http://{fleet.host}:{fleet.api_port}/", timeout=10) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+        text = answer.read().decode()
+        tag = answer.headers["ETag"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "style=" not in text
+    assert "onclick" not in text
+    assert Api(fleet)("GET", "/", If_None_Match=tag).status == 304
+    assert Api(fleet)("POST", "/").status == 405
+    assert Api(fleet)("GET", "/dashboard/../pages.py").status == 404
