@@ -33,9 +33,14 @@ def service(fleet: Fleet) -> Iterator[Service]:
 
 
 def create(service: Service, group: str, tokens: list[str], uids: list[str]) -> None:
-    fields = {"op": "create", "group": group, "tokens": tokens, "uids": uids}
-    code, body = service.ask(internal(Internal.GROUPS), msgpack.packb(fields), key=group)
-    assert code == 0, msgpack.unpackb(body)
+    operate(service, group, "create", tokens=tokens, uids=uids)
+
+
+def operate(service: Service, group: str, op: str, **fields: object) -> None:
+    code, body = service.ask(
+        internal(Internal.GROUPS), msgpack.packb({"op": op, "group": group, **fields}), key=group, timeout_s=30.0
+    )
+    assert code == 0, body
 
 
 def push(sender: RawSender, target: str, payload: bytes, **options: object) -> tuple[int, dict[str, int]]:
@@ -133,3 +138,23 @@ def test_everybody_here_and_away(fleet: Fleet) -> None:
             assert (outcomes, again) == (bytes([ACKED]), counts)  # remembered
             for client in (of_a_user, nobodys, cannot, back):
                 assert client.ping(30) == 30  # nothing came twice
+
+
+def test_a_group_of_100_000_is_dismissed_during_a_push(fleet: Fleet, service: Service) -> None:
+    """Who was not yet reached gets nothing; the answer comes at once, and says that the group is gone."""
+    names = [f"huge-{number:06}" for number in range(100_000)]
+    create(service, "huge", names[:25_000], [])
+    for start in range(25_000, 100_000, 25_000):
+        operate(service, "huge", "join", tokens=names[start : start + 25_000])
+    with RawSender(fleet.endpoint) as sender, come(fleet, names[0], ack=True) as first:
+        request = sender.send_push([("huge", b"x")], to="group", ttl=60, timeout_ms=60_000)
+        assert take(first) == b"x"
+        operate(service, "huge", "dismiss")
+        outcomes, detail = sender.done(request)
+        assert outcomes[0] in (STORED, ACKED)  # by when the first one's acknowledgement came
+        assert 1 <= detail["stored"] + detail["acked"] == detail["matched"] < 100_000
+        assert detail["exists"] is False
+        assert "incomplete" not in detail
+    with RawSender(fleet.endpoint) as sender, come(fleet, names[-1]) as last:
+        assert push(sender, "huge", b"x", to="group", ttl=60)[0] == OFFLINE
+        assert last.ping(30) == 30
