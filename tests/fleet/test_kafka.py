@@ -13,7 +13,10 @@ from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import wait_until
 from tests.kafka.jars import missing
 
-pytestmark = pytest.mark.skipif(bool(missing()) and not os.environ.get("CI"), reason=missing() or "-")
+pytestmark = [
+    pytest.mark.skipif(bool(missing()) and not os.environ.get("CI"), reason=missing() or "-"),
+    pytest.mark.timeout(600),  # Maven may have to fetch the broker first
+]
 
 if not missing():
     from tests.kafka.brokers import Broker

@@ -6,7 +6,10 @@ import pytest
 
 from tests.kafka.jars import missing
 
-pytestmark = pytest.mark.skipif(bool(missing()) and not os.environ.get("CI"), reason=missing() or "-")
+pytestmark = [
+    pytest.mark.skipif(bool(missing()) and not os.environ.get("CI"), reason=missing() or "-"),
+    pytest.mark.timeout(600),  # Maven may have to fetch the broker first
+]
 
 
 def test_nothing_is_lost_or_overtaken() -> None:
