@@ -32,7 +32,7 @@ export class Chart {
       cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, least, most) => [0, most > 0 ? most * 1.15 : 1] } },
       axes: [
-        { ...axis, space: 70, values: (_, times) => times.map((time) => new Date(time * 1000).toLocaleTimeString("en-GB")) },
+        { ...axis, space: 70, size: 28, values: (_, times) => times.map((time) => new Date(time * 1000).toLocaleTimeString("en-GB")) },
         { ...axis, size: 56, values: (_, values) => values.map(this.shown) },
       ],
       series: [

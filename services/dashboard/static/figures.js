@@ -46,8 +46,12 @@ export class History {
   take(stat, time) {
     const before = this.last;
     this.last = { stat, time };
-    if (!before || time <= before.time) return null;
-    const seconds = time - before.time;
+    if (!before) return null;
+    // The router's clock tells when it counted; one that has begun anew starts at zero.
+    const { uptime_s: now } = stat.router;
+    const { uptime_s: then } = before.stat.router;
+    const seconds = now < then ? time - before.time : now - then;
+    if (seconds <= 0) return null; // told before
     return {
       time,
       connections: stat.totals.connections.all,
