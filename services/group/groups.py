@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgpack
 
 from services.group.requests import GroupRequest, name_of, parse_group_request
+from services.group.snapshots import Snapshots
 from services.library import ClientCall, refusal
 from services.storage.interfaces import Devices, Groups, Members
 from shared.errors import NoGroupError, StorageUnavailable
@@ -32,7 +33,7 @@ class GroupTopics:
 
     def __init__(self, storage: Storage, regroup: Regroup = lambda group, tokens, uids, joined: None) -> None:
         """`regroup`: tells workers who joined a group or left it; called when that is stored, before it is answered."""
-        self._storage, self._regroup = storage, regroup
+        self._storage, self._regroup, self._snapshots = storage, regroup, Snapshots()
         self._operations: dict[str, Callable[[GroupRequest], dict[str, Any]]] = {
             "create": self._create,
             "dismiss": self._dismiss,
@@ -113,14 +114,25 @@ class GroupTopics:
 
     def _members(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         group = name_of(fields, "group")
+        most, after = fields.get("most"), str(fields.get("after") or "")
+        if isinstance(most, int) and most >= 1:
+            return self._page(group, after, most)
         members = self._storage.groups.members(group)
         exists = any(members) or self._storage.groups.exists(group)
-        tokens, most = sorted(self.tokens_of(members)), fields.get("most")
-        if not isinstance(most, int) or most < 1:
-            return {"tokens": tokens, "uids": members.uids, "exists": exists, "more": False}
-        start = bisect_right(tokens, str(fields.get("after") or ""))
-        page = tokens[start : start + most]
-        return {"tokens": page, "uids": [], "exists": exists, "more": start + most < len(tokens)}
+        return {"tokens": sorted(self.tokens_of(members)), "uids": members.uids, "exists": exists, "more": False}
+
+    def _page(self, group: str, after: str, most: int) -> dict[str, Any]:
+        self._snapshots.forget_old()
+        exists, tokens = self._storage.groups.exists(group), self._snapshots.find(group) if after else None
+        if tokens is None:
+            tokens = sorted(self.tokens_of(self._storage.groups.members(group)))
+        elif not exists:  # dismissed since the first page was read
+            tokens = []
+        start = bisect_right(tokens, after)
+        more = start + most < len(tokens)
+        if more and not after:
+            self._snapshots.keep(group, tokens)
+        return {"tokens": tokens[start : start + most], "uids": [], "exists": exists, "more": more}
 
     def tokens_of(self, members: Members) -> list[str]:
         """Of the members and of all devices of those that are users, each once."""

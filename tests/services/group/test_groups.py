@@ -91,6 +91,20 @@ def test_no_such_operation(topics: GroupTopics):
     assert ask(topics.groups, group="g") == 400
 
 
+def test_pages_are_of_one_moment(topics: GroupTopics):
+    ask(topics.groups, op="create", group="g", tokens=[f"t{number}" for number in range(6)])
+    first = ask(topics.members, group="g", after="", most=2)
+    assert (first["tokens"], first["more"]) == (["t0", "t1"], True)
+    ask(topics.groups, op="join", group="g", tokens=["t1a"])
+    ask(topics.groups, op="leave", group="g", tokens=["t3"])
+    second = ask(topics.members, group="g", after="t1", most=2)
+    assert (second["tokens"], second["more"]) == (["t2", "t3"], True)
+    assert ask(topics.members, group="g", after="", most=10)["tokens"] == ["t0", "t1", "t1a", "t2", "t4", "t5"]
+    ask(topics.groups, op="dismiss", group="g")
+    last = ask(topics.members, group="g", after="t3", most=2)
+    assert (last["tokens"], last["more"], last["exists"]) == ([], False, False)
+
+
 def test_members_are_all_tokens_once(topics: GroupTopics, storage: Storage):
     storage.devices.add("u", "phone", "v2", NOW)
     storage.devices.add("u", "browser", "websocket", NOW)
