@@ -7,6 +7,8 @@ export const OUTCOMES = {
   failed: ["overloaded", "too_large", "unavailable", "refused", "unknown"],
 };
 const MINUTE = 60;
+// Seconds over which workers' rates are taken: they tell once a second, and one beat more or less must not matter.
+const BEATS = 10;
 
 // What happened to a counter; null when whoever counts has begun anew.
 export const growth = (before, now) => (before === undefined || now < before ? null : now - before);
@@ -39,6 +41,7 @@ const isOutcome = (name) => Object.values(OUTCOMES).flat().includes(name.slice(7
 export class History {
   constructor() {
     this.last = null;
+    this.past = []; // [router's uptime, workers], of the last BEATS
     this.closes = []; // [time, Map of reason to count], of the last minute
   }
 
@@ -52,11 +55,13 @@ export class History {
     const { uptime_s: then } = before.stat.router;
     const seconds = now < then ? time - before.time : now - then;
     if (seconds <= 0) return null; // told before
+    if (now < then) this.past = [];
+    this.past = this.past.concat([[then, before.stat.workers]]).filter(([at]) => at < now && at >= now - BEATS - 1);
     return {
       time,
       connections: stat.totals.connections.all,
       rates: this.#rates(before.stat, stat, seconds),
-      workers: this.#workers(before.stat, stat, seconds),
+      workers: this.#workers(stat),
       latency: this.#latency(before.stat, stat),
       closes: this.#closed(before.stat, stat, time),
     };
@@ -71,12 +76,13 @@ export class History {
     return rates;
   }
 
-  #workers(before, now, seconds) {
+  #workers(stat) {
     const rates = {};
-    for (const [name, worker] of Object.entries(now.workers)) {
-      const old = before.workers[name];
+    const [since, before] = this.past[0] ?? [0, {}];
+    for (const [name, worker] of Object.entries(stat.workers)) {
+      const old = before[name];
       const grown = old ? growth(pushesOf(old.counters), pushesOf(worker.counters)) : null;
-      rates[name] = grown === null ? null : grown / seconds;
+      rates[name] = grown === null ? null : grown / (stat.router.uptime_s - since);
     }
     return rates;
   }

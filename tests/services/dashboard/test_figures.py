@@ -58,6 +58,12 @@ def test_rates_are_by_the_routers_clock() -> None:
     assert second["closes"] == [{"reason": "kicked", "total": 4, "minute": 4}]
 
 
+def test_rates_of_workers_are_those_of_ten_seconds() -> None:
+    *_, last = take(*[(stat(10 + at, 50 * (at // 2)), at) for at in range(14)])
+    assert last["workers"]["h/0"] == pytest.approx(25, rel=0.12)
+    assert last["rates"]["delivered"] == 0
+
+
 def test_figures_told_twice_are_passed_over() -> None:
     assert take((stat(10, 100), 0), (stat(10, 100), 1))[1] is None
 
