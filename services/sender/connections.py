@@ -18,6 +18,7 @@ _LOST = {
 #: ZeroMQ's I/O thread answers these, also in a busy router: silence means that it is stopped, or its host gone.
 _HEARTBEAT_MS = 1000
 _SILENCE_MS = 3000
+_NEVER_MS = 10**9  # ZeroMQ adds as much again at random, in 32 bits
 
 
 class CurveKeys(NamedTuple):
@@ -37,8 +38,10 @@ class Connection:
     def __init__(self, context: zmq.Context[Any], endpoint: str, window: int, curve: CurveKeys | None) -> None:
         self._dealer = context.socket(zmq.DEALER)
         self._dealer.linger = 0
-        # A reconnected DEALER would send what it held behind no HELLO1: the protocol opens a new one instead.
-        self._dealer.reconnect_ivl = -1
+        # A reconnected DEALER would send what it held behind no HELLO1: the protocol opens a new one instead. -1 says
+        # the same, but then libzmq takes the pipe away when the peer dies, also amid a message of which a frame has
+        # been read, and ends the process for that ("Assertion failed: !_more").
+        self._dealer.reconnect_ivl = _NEVER_MS
         self._dealer.sndhwm = 4 * window + 1000
         # For addresses only: a name would be looked up as IPv6 alone, and localhost is ::1, where few routers listen.
         self._dealer.ipv6 = "[" in endpoint
