@@ -58,7 +58,6 @@ def serve(settings: Settings) -> int:
     parts = Parts(settings, pusher, Calls(asking), figures.latest, access)
     logins = LoginRoutes(asking, settings.trusted_proxies) if asking else None
     others = Application(figures, partial(not_ready, settings, status=False), logins)
-    # A further group of routes is a WSGI application here.
     gate, pages, routers = (
         Gate(make_application(parts), settings.api_requests_max),
         Pages(),
@@ -68,6 +67,7 @@ def serve(settings: Settings) -> int:
         [Figures(router.stat) for router in routers],
         lambda: http_families(counted, gate, lambda: server.refused),
     )
+    # A further group of routes is a WSGI application here.
     groups: dict[str, WsgiApplication] = {"/v1": gate, "/metrics": Metrics(metrics), "/": pages, "/dashboard": pages}
     groups[feeds.PATH] = feeds.Feed(figures, access, pages)
     counted = Counted(Routes(groups, others, {feeds.PATH: feeds.SUBPROTOCOL}))

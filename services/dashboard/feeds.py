@@ -52,7 +52,10 @@ class Feed:
                 closed.join(PERIOD_S)
         except Problem as problem:
             with contextlib.suppress(WebSocketError, OSError):
-                websocket.close(_POLICY_VIOLATION, problem.code.encode())
+                # `close()` of gevent-websocket leaves the code out.
+                words = _POLICY_VIOLATION.to_bytes(2, "big") + problem.code.encode()
+                websocket.send_frame(words, websocket.OPCODE_CLOSE)
+                closed.join(PERIOD_S)
         except (WebSocketError, OSError):
             pass
         finally:

@@ -1,11 +1,14 @@
 """The dashboard in headless Chromium, before a real fleet."""
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import websocket
 
 from tests.clients.kinds import connect
 from tests.examples.browsers import Browser, Window, chromium
@@ -183,6 +186,42 @@ def test_wants_a_key_where_there_are_keys(browser: Browser) -> None:
         window.wait_for("!document.querySelector('#login').hidden")
         assert window.run("[sessionStorage.length, localStorage.length, document.cookie.length]") == [0, 0, 0]
         assert window.run("window.faults") == []
+
+
+def feed(fleet: Fleet, key: str = "", origin: str = "") -> websocket.WebSocket:
+    """The page's WebSocket."""
+    place = f"{fleet.host}:{fleet.api_port}"
+    offered = ["push-dashboard", *([f"key.{key}"] if key else [])]
+    return websocket.create_connection(
+        f"ws://{place}/dashboard/live", timeout=20, subprotocols=offered, origin=origin or f"http://{place}"
+    )
+
+
+def end_of(opened: websocket.WebSocket) -> str:
+    """The reason in the close frame that comes sooner or later."""
+    while True:
+        kind, data = opened.recv_data()
+        if kind == websocket.ABNF.OPCODE_CLOSE:
+            assert int.from_bytes(data[:2], "big") == 1008
+            return str(data[2:].decode())
+
+
+def test_the_feed_is_for_keys_that_may_read_and_for_this_page(fleet: Fleet) -> None:
+    assert "workers" in json.loads(feed(fleet).recv())
+    assert end_of(feed(fleet, origin="http://evil.example")) == "foreign_page"
+    with Fleet(status=True, workers=1) as locked:
+        key = make_key(locked, "looker", "read")
+        wait_until(lambda: Api(locked)("GET", "/v1/fleet").status == 401, "keys are known", 20)
+        assert end_of(feed(locked)) == "unauthorized"
+        assert end_of(feed(locked, "pgk_wrong")) == "unauthorized"
+        assert end_of(feed(locked, make_key(locked, "shop", "push"))) in ("insufficient_scope", "unauthorized")
+        assert end_of(feed(locked, key, "http://evil.example")) == "foreign_page"
+        opened = feed(locked, key)
+        assert opened.subprotocol == "push-dashboard"
+        assert "workers" in json.loads(opened.recv())
+        command = [sys.executable, "-m", "services.pushctl.main", "key", "revoke", "looker"]
+        subprocess.run(command, env=locked.environ, check=True, capture_output=True, timeout=60)
+        assert end_of(opened) == "unauthorized"
 
 
 def test_headers_let_nothing_in(fleet: Fleet) -> None:
