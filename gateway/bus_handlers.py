@@ -275,6 +275,7 @@ class BusHandlers:
             body["ring"] = ring
         self._routers.send(router, bus.encode_control(bus.READY1, body))
         self._landing.claiming.repeat(lambda frames: self._routers.send(router, frames))
+        self._asks.ask_all()
         if router in self._want_members:
             self._memberships.ready(router)
 

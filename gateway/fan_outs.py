@@ -23,8 +23,10 @@ from shared.signals import V0_SIGNALS
 
 #: About 5 ms of writing.
 _RECORDS_PER_TURN = 500
-#: Fan-outs are kept for clients on their way here, this long (ticks) and so many bytes.
+#: Fan-outs are kept for clients on their way here, this long (ticks), so many, and so many bytes. A hand-over takes
+#: milliseconds; each client that moves has them looked at.
 _KEEP_TICKS = 10
+_KEEP_MOST = 1000
 _KEEP_BYTES = 16 << 20
 #: Counts wait so long (ticks) for clients whose groups are not known.
 _ASK_TICKS = 2
@@ -99,6 +101,9 @@ class FanOuts:
         self._queue: deque[_Running] = deque()
         self._recent: deque[_Running] = deque()
         self._recent_bytes = 0
+        # Of the recent ones: those whose counts are not told, and those that wait for groups of clients. In order.
+        self._untold: dict[_Running, None] = {}
+        self._awaiting: dict[_Running, None] = {}
         self.report: Report = lambda router, number, counts: None
         self.latest: FanOutsSeen = NO_FAN_OUT
         clients.each_tick(self._forget)
@@ -119,6 +124,7 @@ class FanOuts:
         tick, reports = self._clients.wheel.tick, [(router, fan_out.number)]
         running = _Running(router, fan_out, tick, reports, self.latest, {before: self.latest})
         self._recent.append(running)
+        self._untold[running] = None
         self._recent_bytes += len(fan_out.payload)
         self._queue.append(running)
         if len(self._queue) == 1:
@@ -148,10 +154,11 @@ class FanOuts:
             self._deliver(running, connection)
         elif target.kind == "group" and connection in self.groups.unknown:
             running.waiting.add(connection)
+            self._awaiting[running] = None
 
     def learnt(self, connection: Connection) -> None:
         """The groups of a client are known now: it gets what it was to get, if it is a member."""
-        for running in [kept for kept in self._recent if connection in kept.waiting]:
+        for running in [kept for kept in self._awaiting if connection in kept.waiting]:
             running.waiting.discard(connection)
             target = running.fan_out.target
             if target and self.groups.is_of(connection, target):
@@ -160,7 +167,7 @@ class FanOuts:
 
     def gone(self, connection: Connection) -> None:
         """A client has been closed or has moved before its groups were known."""
-        for running in [kept for kept in self._recent if connection in kept.waiting]:
+        for running in [kept for kept in self._awaiting if connection in kept.waiting]:
             running.waiting.discard(connection)
             running.gone += connection.state != State.CLOSING
             self._tell_if_known(running)
@@ -193,9 +200,8 @@ class FanOuts:
         """This worker is about to go: everything that has begun is answered now."""
         while self._queue:
             self._run()
-        for running in self._recent:
-            if not running.told:
-                self._tell(running)
+        for running in list(self._untold):
+            self._tell(running)
 
     def _members(self, running: _Running, target: Target) -> "list[Connection | None]":
         """The clients of its target, as they were when it began; who may be one is noted then."""
@@ -209,14 +215,19 @@ class FanOuts:
                     for one in self.groups.unknown.difference(running.members)
                     if seen_of(one.fan_out_seen, router) < number
                 }
+                if running.waiting:
+                    self._awaiting[running] = None
         return running.members  # type: ignore[return-value]
 
     def _tell_if_known(self, running: _Running) -> None:
+        if not running.waiting:
+            self._awaiting.pop(running, None)
         if running.done and not running.told and not running.waiting:
             self._tell(running)
 
     def _tell(self, running: _Running) -> None:
         running.told = True
+        self._untold.pop(running, None)
         for router, number in running.reports:
             self.report(router, number, _counts(running))
 
@@ -324,15 +335,22 @@ class FanOuts:
 
     def _forget(self, tick: int) -> None:
         """Drop the oldest, if it is done: for its age, or to make room."""
-        for running in self._recent:
-            if running.done and not running.told and tick - running.tick >= _ASK_TICKS:
+        for running in list(self._untold):
+            if tick - running.tick < _ASK_TICKS:
+                break
+            if running.done:
                 self._tell(running)
         while self._recent and not (self._queue and self._recent[0] is self._queue[0]):
             oldest = self._recent[0]
-            if tick - oldest.tick < _KEEP_TICKS and self._recent_bytes <= _KEEP_BYTES:
+            if (
+                tick - oldest.tick < _KEEP_TICKS
+                and self._recent_bytes <= _KEEP_BYTES
+                and len(self._recent) <= _KEEP_MOST
+            ):
                 return
             self._recent_bytes -= len(oldest.fan_out.payload)
             self._recent.popleft()
+            self._awaiting.pop(oldest, None)
             if not oldest.told:
                 self._tell(oldest)
 

@@ -104,12 +104,17 @@ class MembershipAsks:
         self._served = served
         if served and not before:
             self._groups.blind = False
+            self.ask_all()
+        elif before and not served:
+            self._unserved_since = self._clients.wheel.tick
+
+    def ask_all(self) -> None:
+        """Groups may have changed unheard: a REGROUP1 that comes while a router's link is down is lost."""
+        if self._served:
             here = list(self._clients.table.by_token.values())
             self._groups.unknown.update(here)
             self._queue = [(connection, connection.binding) for connection in here]
             self._schedule()
-        elif before and not served:
-            self._unserved_since = self._clients.wheel.tick
 
     def _tick(self, tick: int) -> None:
         self.topics_changed()

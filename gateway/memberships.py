@@ -90,7 +90,7 @@ class Memberships:
             del told.due[target]
         there = set(taken).difference(gone)
         more = bool(told.due) and bool(taken)
-        unknown = self._groups.blind or bool(self._groups.unknown)
+        unknown = more or self._groups.blind or bool(self._groups.unknown)  # of what is still to be told, too
         whole = self._whole if not more else NO_EPOCH
         regrouped, told.regrouped = (told.regrouped, Counter()) if not more else (Counter[str](), told.regrouped)
         if not taken and not regrouped and unknown == told.unknown and whole <= told.whole:

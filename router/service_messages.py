@@ -87,14 +87,14 @@ class ServiceMessages:
             self._services.leave(service, now)
 
     def _regroup(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
-        """Passed on as it is. Workers answer it: MEMBERS1."""
-        body = decode_control(frames)
-        reached = [worker for worker in self._parts.membership.workers.values() if worker.reached]
-        for worker in reached:
-            self._parts.outbox.to_workers.append((worker.identity, list(frames)))
+        """Passed on as it is, and answered by MEMBERS1. Who is not reached asks for all groups when it is back."""
+        body, workers = decode_control(frames), list(self._parts.membership.workers.values())
+        for worker in workers:
+            if worker.reached:
+                self._parts.outbox.to_workers.append((worker.identity, list(frames)))
         group = body.get("group")
         if body.get("joined") and isinstance(group, str):
-            self._parts.memberships.joined(group, [worker.identity for worker in reached])
+            self._parts.memberships.joined(group, [worker.identity for worker in workers])
 
     def unreachable(self, identity: bytes, unsent: Sequence[list[bytes]], now: float) -> None:
         """ZeroMQ has no link to it, or it does not read; it did not take `unsent`, all from the first failure on."""

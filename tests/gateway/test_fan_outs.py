@@ -232,6 +232,15 @@ def test_no_more_than_so_many_bytes_are_kept(one):
     assert [running.fan_out.number for running in one.fan_outs._recent] == list(range(5, 21))
 
 
+def test_no_more_than_so_many_are_kept(one, monkeypatch):
+    monkeypatch.setattr("gateway.fan_outs._KEEP_MOST", 3)
+    for number in range(1, 10):
+        one.fan_out(number, b"x")
+    assert one.counted(9)
+    assert [running.fan_out.number for running in one.fan_outs._recent] == [7, 8, 9]
+    assert not one.fan_outs._untold
+
+
 def test_one_that_runs_is_not_forgotten(one):
     ends = crowd(one, 1100)
     one.fan_out(1, b"x")

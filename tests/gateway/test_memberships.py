@@ -152,6 +152,31 @@ def test_a_router_that_asks_is_told_everything_in_pieces(one, service):
     assert ["whole" in body for body in told] == [False, False, True]
 
 
+def test_groups_are_known_only_when_the_last_piece_is_told(one, service):
+    know(one)
+    for number in range(5):
+        service.groups[f"t{number}"] = [f"g{at}" for at in range(1000 * number, 1000 * (number + 1))]
+        bind(one, b"t%d" % number)
+    turns()
+    one.said[:] = [frames for frames in one.said if frames[0] != bus.MEMBERS1]
+    service.answer()
+    until(lambda: members(one)[0] >= {"g0", "g4999"})
+    assert [body.get("unknown") for body in one.heard(bus.MEMBERS1)] == [None, None, False]
+
+
+def test_a_router_that_was_away_may_have_told_something_meanwhile(one, service):
+    """REGROUP1 that it could not send."""
+    know(one)
+    bind(one, b"a")
+    service.answer()
+    service.groups["a"] = ["team"]
+    one.hear(bus.encode_control(bus.WHO1, {"known": True}))
+    assert members(one)[2]["unknown"]
+    assert service.answer() == [["a", None]]
+    assert members(one)[0] == {"team"}
+    assert not members(one)[2]["unknown"]
+
+
 def test_nothing_is_said_to_be_gone_while_a_client_may_come_back(one, service):
     know(one)
     service.groups = {"a": ["team"]}
