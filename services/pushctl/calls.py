@@ -7,7 +7,7 @@ import msgpack
 
 from services.library import PublishError, Service
 from services.library.calls import REFUSED
-from services.pushctl.faults import FAILED, UNREACHABLE, Fault
+from services.pushctl.faults import FAILED, UNREACHABLE, USAGE, Fault
 from shared.calls import Internal, internal
 from shared.startup.environment import read_settings
 
@@ -22,10 +22,15 @@ _NAMES = {
 
 def ask(what: Internal, fields: Mapping[str, Any], key: str, timeout: float) -> dict[str, Any]:
     """The map that a service of the fleet answers. Raises Fault."""
+    try:
+        body = msgpack.packb(dict(fields))
+        key.encode()
+    except UnicodeEncodeError:
+        raise Fault("an argument is not UTF-8", USAGE) from None
     service = Service("pushctl", read_settings())
     service.start()
     try:
-        code, body = service.ask(internal(what), msgpack.packb(dict(fields)), key=key, timeout_s=timeout)
+        code, body = service.ask(internal(what), body, key=key, timeout_s=timeout)
     finally:
         service.stop(0)
     name = _NAMES[what]

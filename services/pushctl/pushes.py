@@ -69,7 +69,8 @@ def push(
         more = {"counts": counts} if target is None or to else {"token": target}
         options.print_json({**more, "outcome": outcome.name})
     else:
-        click.echo(" ".join([outcome.name, *(f"{key}={count}" for key, count in counts.items() if count)]))
+        words = [outcome.name, *(f"{key}={count}" for key, count in counts.items() if count)]
+        click.echo(" ".join(words + ["no such group"] * (counts.get("exists") is False)))
     if outcome not in GOOD:
         ctx.exit(FAILED)
 

@@ -21,7 +21,7 @@ from shared.startup.environment import read_settings
 @click.option("--user", "uid", help="Only clients of this user.")
 @click.option("--group", help="Only who is a member of this group now.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End after this time.")
+@click.option("--timeout", type=options.Seconds(min=0), metavar="SECONDS", help="End after this time.")
 @options.as_json
 def watch(
     tokens: tuple[str, ...], uid: str | None, group: str | None, count: int | None, timeout: float | None, as_json: bool

@@ -34,7 +34,7 @@ def test_a_group_from_its_making_to_its_end(fleet: Fleet):
         assert pushed.status == 0
         assert "matched=3" in pushed.stdout
         assert alice.read_push().body == carol.read_push().body == b"hello"
-        assert run(environ, "push", "--user", "carol", "you").stdout.split() == ["SENT", "matched=1", "sent=1"]
+        assert run(environ, "push", "--user", "carol", "you").stdout == "SENT workers=1 matched=1 sent=1\n"
         assert carol.read_push().body == b"you"
     assert run(environ, "group", "dismiss", "team") == (0, "members=3\n", "")
     assert run(environ, "group", "list", "team").status == 1
@@ -46,3 +46,15 @@ def test_no_service(fleet: Fleet):
         refused = run(without.environ, "group", "list", "x", "--timeout", "0.5")
     assert refused.status == 3
     assert "group service" in refused.stderr
+
+
+def test_what_is_wrong_is_one_line(fleet: Fleet):
+    pushed = run(fleet.environ, "push", "--group", "nosuch", "hello")
+    assert (pushed.status, pushed.stdout) == (1, "OFFLINE no such group\n")
+    for arguments in (("group", "create", "\udcff"), ("find", "--group", "\udcff"), ("presence", "--user", "\udcff")):
+        refused = run(fleet.environ, *arguments)
+        assert (refused.status, refused.stderr) == (2, "pushctl: an argument is not UTF-8\n"), arguments
+    for command in ("presence", "watch"):
+        refused = run(fleet.environ, command, "--timeout", "nan", "--user", "u")
+        assert refused.status == 2
+        assert "nan is not a number of seconds" in refused.stderr
