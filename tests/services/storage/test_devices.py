@@ -108,7 +108,7 @@ def test_who_is_connected_is_known_too_and_comes_once(storage: Storage) -> None:
     storage.presences.come(here, "x.1", 1000)
     assert sorted(storage.devices.all_tokens("", 10, NOW)) == ["t0", "t1", "t2"]
     storage.devices.meet("t2", NOW + 100, NOW)
-    storage.presences.gone([Ended(f"t{number}", (5, "here/0", 0), "closed") for number in range(3)], 1001)
+    storage.presences.gone([Ended(presence, "peer_closed") for presence in here], 1001)
     assert sorted(storage.devices.all_tokens("", 10, NOW)) == ["t1", "t2"]
     assert storage.devices.all_tokens("", 10, NOW + 100) == ["t1"]
 
