@@ -46,6 +46,7 @@ class Fleet:
     def _settings(self, host: Host) -> Settings:
         return Settings(
             host_name=host.name,
+            services="",  # none are simulated: with a message cache of the fleet, pushes would wait for it
             data_dir=f"/simulated/{host.name}",
             workers=self.shape.workers,
             routers=self.shape.routers,
