@@ -91,7 +91,6 @@ class Landing:
         self.settled: Callable[[], None] = lambda: None
         #: A client that stays connected is about to lose its token.
         self.unbound: Callable[[Connection], None] = lambda connection: None
-        self.token_lost: Callable[[Connection], None] = lambda connection: None
         #: A client says its token again, maybe with another uid.
         self.said_again: Callable[[Connection], None] = lambda connection: None
         #: A bound client is about to be given to another worker.
@@ -124,7 +123,6 @@ class Landing:
         """Its token is nobody's from now on."""
         self._fan_outs.catch_up(connection, leaving=True)
         self.unbound(connection)
-        self.token_lost(connection)
         self._clients.table.release(connection)
         self.ended(connection)
         connection.token = None

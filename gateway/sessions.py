@@ -127,10 +127,9 @@ class SessionRules:
         if refusal:
             return self._refuse(connection, packet, *refusal)
         connection.uid = self._uid(connection, fields)
-        if self.forwarding.serves(SUBSCRIBE):
-            self._needs_service |= not self._limits.open_subscribe
-            return [self.forwarding.subscribe(connection, packet, token, fields)]
-        if self._needs_service:  # nobody else knows whose a token is: the answer is 503
+        served = self.forwarding.serves(SUBSCRIBE)
+        self._needs_service |= served and not self._limits.open_subscribe
+        if served or self._needs_service:  # without one nobody knows whose a token is, and the answer is 503
             return [self.forwarding.subscribe(connection, packet, token, fields)]
         connection.granted |= grant(connection, fields)
         return [Bind(token, packet.message_id, asked(fields))]

@@ -110,17 +110,16 @@ class Storing:
 
     def serves(self, token: bytes) -> bool:
         """Whether there is a cache for a token."""
-        return self._caches[slot_of(token) % len(self._caches)].served
+        return self._caches[self.number_of(token)].served
 
     def expects(self, token: bytes) -> bool:
         """Whether there is a cache for a token, or there was just now."""
-        cache = self._caches[slot_of(token) % len(self._caches)]
+        cache = self._caches[self.number_of(token)]
         return cache.served or self._clients.wheel.tick < cache.expected_until
 
     def keeps(self, token: bytes) -> bool:
         """Whether what is to be kept for a token is kept, now or when its cache is back."""
-        cache = self._caches[slot_of(token) % len(self._caches)]
-        return cache.served or cache.belongs
+        return self._caches[self.number_of(token)].belongs
 
     def look(self) -> None:
         """Which caches there are may have changed."""
@@ -245,12 +244,11 @@ class Storing:
             operations = _take(cache.waiting, cache.reads_max)
             cache.under_way += 1
             body = cached.encode_operations([operation.body for operation in operations])
-            key = str(cache.topic.sub_signal)
 
             def done(code: int, answer: bytes, operations: list[_Operation] = operations) -> None:
                 self._answered(cache, operations, code, answer)
 
-            self.calls.ask(cache.topic, key, {}, body, done)
+            self.calls.ask(cache.topic, cached.call_key(cache.topic), {}, body, done)
 
     def _answered(self, cache: _Cache, operations: list[_Operation], code: int, answer: bytes) -> None:
         cache.under_way -= 1

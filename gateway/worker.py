@@ -159,7 +159,7 @@ class Worker:
         self._clients.table.released = asks.released
         self._landing.said_again, self._landing.pack = asks.bound, asks.pack
         self._conversations.closed_for = presences.ended
-        self._landing.token_lost = presences.unbound
+        self._landing.unbound = presences.unbound
         self._handlers = BusHandlers(
             self._clients,
             self._ownership,

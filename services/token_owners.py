@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from services.catalogue import chosen
 from services.library import PublishError, Service
 from services.storage.interfaces import Codes, Sessions
-from shared.cached_messages import Clear, Cleared, decode_results, encode_operations, topic_of
+from shared.cached_messages import Clear, Cleared, call_key, decode_results, encode_operations, topic_of
 from shared.errors import BusError
 from shared.settings import Settings
 
@@ -26,10 +26,8 @@ def clearing(service: Service, settings: Settings) -> Clearing:
 
     def clear(token: str) -> bool:
         topic = topic_of(token.encode(), caches)
-        # With the key of the workers' calls, so that it does not overtake what they have stored.
-        key = str(topic.sub_signal)
         body = encode_operations([Clear(token.encode())])
-        code, answer = service.ask(topic, body, key=key, timeout_s=_TIMEOUT_S, idempotent=True)
+        code, answer = service.ask(topic, body, key=call_key(topic), timeout_s=_TIMEOUT_S, idempotent=True)
         if code == PublishError.NOT_IMPLEMENTED:
             return not runs_here
         return code == PublishError.OK and _is_cleared(answer)

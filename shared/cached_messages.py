@@ -30,6 +30,11 @@ def topic_of(token: bytes, caches: int) -> Topic:
     return internal(Internal.MESSAGES + slot_of(token) % caches)
 
 
+def call_key(topic: Topic) -> str:
+    """The key of all calls to one message cache: with another one a call could overtake what workers have stored."""
+    return str(topic.sub_signal)
+
+
 def key_of(prefix: bytes, position: int) -> bytes:
     """The 18 bytes that tell copies of one push: its id prefix (`push_ids.id_prefix`), its position u16 big-endian."""
     return _KEY.pack(prefix, position)

@@ -18,6 +18,7 @@ from shared.cached_messages import (
     Messages,
     Operation,
     Read,
+    call_key,
     decode_results,
     encode_operations,
     prefix_and_position,
@@ -98,9 +99,8 @@ class _Asking:
     def ask(self, operation: Operation, kind: type[R]) -> R:
         """The result of this class. Raises Fault."""
         left = max(0.1, self._deadline - monotonic())
-        # With the key of the workers' calls, so that it does not overtake what they have stored.
-        key = str(self._topic.sub_signal)
-        answer = self._service.ask(self._topic, encode_operations([operation]), key=key, timeout_s=left)
+        body, key = encode_operations([operation]), call_key(self._topic)
+        answer = self._service.ask(self._topic, body, key=key, timeout_s=left)
         if answer.code == PublishError.NOT_IMPLEMENTED:
             raise Fault("no message cache runs", UNREACHABLE)
         if answer.code == PublishError.TIMED_OUT:

@@ -27,7 +27,7 @@ class Telling:
         )
         parts.loop.table.bound = self.presences.bound
         parts.conversations.closed_for = self.presences.ended
-        parts.landing.token_lost = self.presences.unbound
+        parts.landing.unbound = self.presences.unbound
         parts.ring(1, [parts])
         self.answered = 0
 

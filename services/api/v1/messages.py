@@ -21,6 +21,7 @@ from shared.cached_messages import (
     Messages,
     Operation,
     Read,
+    call_key,
     decode_results,
     encode_operations,
     prefix_and_position,
@@ -96,9 +97,7 @@ def routes(parts: Parts) -> APIBlueprint:
 def _ask(parts: Parts, token: bytes, operation: Operation, kind: type[R]) -> R:
     """The result of this class. Raises Problem."""
     topic = topic_of(token, parts.settings.message_caches)
-    # With the key of the workers' calls, so that it does not overtake what they have stored.
-    key = str(topic.sub_signal)
-    code, body = parts.calls.answer(topic, encode_operations([operation]), key, "message-cache")
+    code, body = parts.calls.answer(topic, encode_operations([operation]), call_key(topic), "message-cache")
     if code != PublishError.OK:
         raise Problem("unavailable", f"the message-cache service answered with code {code:#x}")
     try:
