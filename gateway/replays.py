@@ -147,7 +147,7 @@ class Replays:
         if not isinstance(result, cached.Messages):
             self._block(connection)
             return
-        if result.newest < max(state.after, known):  # a store that has lost everything counts from 1 again
+        if result.newest < max(state.after, known):  # a store that has lost everything, perhaps at a clock set back
             state.after, state.newest = 0, result.newest
             self.go_on(connection)
             return

@@ -122,7 +122,7 @@ local function number_of(key)
   return known_until and tonumber(known_until) > now and seq
 end
 
-local function store(expires, collapse, sender, most, most_bytes, room, drops_oldest, message)
+local function store(expires, collapse, sender, most, most_bytes, room, drops_oldest, least, message)
   local key = string.sub(message, 1, 18)
   local known = number_of(key)
   if known then
@@ -163,10 +163,9 @@ local function store(expires, collapse, sender, most, most_bytes, room, drops_ol
     dropped = dropped + 1
   end
 
-  if redis.call('EXISTS', meta) == 0 then
-    redis.call('HSET', meta, 'n', whole(all, 'f'))
-  end
-  local seq = redis.call('HINCRBY', meta, 'n', 1)
+  local last = redis.call('HGET', meta, 'n')
+  local seq = math.max(tonumber(last or whole(all, 'f')) + 1, least)
+  redis.call('HSET', meta, 'n', seq)
   redis.call('ZADD', line, seq, message)
   redis.call('ZADD', ends, expires, seq)
   redis.call('HSET', keys, key, seq)
@@ -251,9 +250,9 @@ elseif operation == 'totals' then
 else
   use(ARGV[6])
   if operation == 'store' then
-    local message = ARGV[14]
+    local message = ARGV[15]
     result = store(ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]),
-      ARGV[13] == '1', message)
+      ARGV[13] == '1', tonumber(ARGV[14]), message)
   elseif operation == 'read' then
     result = read(ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]))
   elseif operation == 'drop' then

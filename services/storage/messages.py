@@ -13,6 +13,18 @@ RECENT_MS = 600_000
 RECENT_MAX = 1 << 20
 #: A token without messages is forgotten after this; numbers go on, for all tokens, from the greatest forgotten.
 IDLE_MS = 30 * 86_400_000
+#: Numbers of messages follow the clock by so many for a ms, up to an end: past it (in 2109) only the last one counts.
+_NUMBERS_PER_MS = 1 << 10
+_CLOCK_NUMBERS_END = 1 << 52
+
+
+def number_at(now_ms: int) -> int:
+    """The least number of a message that is stored now; it has that, or the one behind its token's last, if greater.
+
+    So a store that comes back empty, or without its last writes, gives none again that a message had which it has lost:
+    acknowledgements of that one take out no other, and whoever reads on behind it misses nothing.
+    """
+    return min(now_ms * _NUMBERS_PER_MS, _CLOCK_NUMBERS_END)
 
 
 class Bounds(NamedTuple):

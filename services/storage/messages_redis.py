@@ -11,7 +11,16 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from services.storage.messages import IDLE_MS, OVERHEAD_BYTES, RECENT_MAX, RECENT_MS, Bounds, Swept, Totals
+from services.storage.messages import (
+    IDLE_MS,
+    OVERHEAD_BYTES,
+    RECENT_MAX,
+    RECENT_MS,
+    Bounds,
+    Swept,
+    Totals,
+    number_at,
+)
 from services.storage.redis_connections import ANSWER_S, Connection, translated
 from services.storage.redis_keys import Keys
 from services.storage.redis_schema import check_again, check_server, migrate
@@ -107,7 +116,8 @@ class RedisMessages:
         word, *arguments = _ARGUMENTS[type(operation)](operation)
         if isinstance(operation, Store):
             bounds = self._bounds
-            arguments[3:3] = [bounds.messages, bounds.bytes, room, int(bounds.drops_oldest)]
+            least = number_at(now_ms)
+            arguments[3:3] = [bounds.messages, bounds.bytes, room, int(bounds.drops_oldest), least]
         return [word, now_ms, *_COMMON, operation.token, *arguments]
 
     def _run_in(self, shards: Sequence[int], call: Call) -> list[Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from services.storage.messages import OVERHEAD_BYTES, RECENT_MAX, RECENT_MS, Bounds, Holding, victim
+from services.storage.messages import OVERHEAD_BYTES, RECENT_MAX, RECENT_MS, Bounds, Holding, number_at, victim
 from shared.cached_messages import (
     Clear,
     Cleared,
@@ -100,7 +100,7 @@ class Turn:
         return dropped
 
     def _insert(self, token: _Token, store: Store, size: int) -> int:
-        token.newest += 1
+        token.newest = max(token.newest + 1, number_at(self._now))
         token.is_new = False
         self._execute(
             "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -6,7 +6,7 @@ import pytest
 from services.library import ClientCall, Refusal
 from services.message_cache.caches import Cache
 from services.message_cache.counters import Counters
-from services.storage.messages import Bounds
+from services.storage.messages import Bounds, number_at
 from services.storage.messages_sqlite import open_sqlite
 from shared.cached_messages import (
     Clear,
@@ -26,6 +26,7 @@ from shared.cached_messages import (
 from shared.errors import StorageError
 
 NOW = 1_700_000_000
+FIRST = number_at(NOW * 1000)
 
 
 def call(*operations):
@@ -62,9 +63,9 @@ def test_all_calls_that_wait_are_one_transaction(engine):
     answers = cache.answer([call(store(1), store(2)), call(), call(store(1), Read(b"alice", 0, 1, 10))])
     assert engine.batches == [4]
     assert [decode_results(answer) for answer in answers] == [
-        [Stored(1, 0), Stored(2, 0)],
+        [Stored(FIRST, 0), Stored(FIRST + 1, 0)],
         [],
-        [Copy(1), Messages([Message(1, *store(1)[1:5], b"hi")], 2, True)],
+        [Copy(FIRST), Messages([Message(FIRST, *store(1)[1:5], b"hi")], FIRST + 1, True)],
     ]
 
 
@@ -74,7 +75,7 @@ def test_a_call_that_makes_no_sense_is_refused_and_harms_no_other(engine):
     refused, answer = cache.answer([odd, call(store(1))])
     assert isinstance(refused, Refusal)
     assert msgpack.unpackb(refused.body)["status"] == 400
-    assert decode_results(answer) == [Stored(1, 0)]
+    assert decode_results(answer) == [Stored(FIRST, 0)]
     assert isinstance(cache.answer([odd])[0], Refusal)
     assert cache.counters["refused"] == 2
     assert engine.batches == [1]

@@ -47,13 +47,15 @@ def store(number, token=b"alice"):
 def test_it_answers_and_what_it_said_lasts(router, tmp_path):
     with CacheProcess(router, tmp_path) as cache:
         cache.wait_ready()
-        assert ask(router, [store(1), store(2)]) == [Stored(1, 0), Stored(2, 0)]
+        first, second = [each.seq for each in ask(router, [store(1), store(2)])]
         cache.kill()
     with CacheProcess(router, tmp_path) as cache:
         cache.wait_ready()
         call(router, 1, [store(2), store(3)], retry=True)
-        assert results(router.answer()) == [Copy(2), Stored(3, 0)]
-        assert ask(router, [Drop(b"alice", [1, 2])]) == [Dropped(2)]
+        copy, stored = results(router.answer())
+        assert (copy, stored.dropped) == (Copy(second), 0)
+        assert first < second < stored.seq
+        assert ask(router, [Drop(b"alice", [first, second])]) == [Dropped(2)]
         (read,) = ask(router, [Read(b"alice", 0, 10, 1000)])
         assert [each.payload for each in read.messages] == [b"payload 3"]
         router.call(2, b"no list", (0, 64))
@@ -65,8 +67,8 @@ def test_it_answers_and_what_it_said_lasts(router, tmp_path):
 def test_in_memory_nothing_is_on_disk(router, tmp_path):
     with CacheProcess(router, tmp_path, storage_durability="memory") as cache:
         cache.wait_ready()
-        ask(router, [store(1)])
-        assert ask(router, [Read(b"alice", 0, 10, 1000)])[0].newest == 1
+        (stored,) = ask(router, [store(1)])
+        assert ask(router, [Read(b"alice", 0, 10, 1000)])[0].newest == stored.seq
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["message-cache-0.pid"]
 
 
@@ -99,19 +101,39 @@ def test_it_refuses_a_file_that_is_not_its_own_and_leaves_it_alone(router, tmp_p
 def test_a_file_that_may_not_grow_stores_nothing_and_loses_nothing_until_it_may(router, tmp_path):
     with CacheProcess(router, tmp_path) as cache:
         cache.wait_ready()
-        assert ask(router, [store(1)]) == [Stored(1, 0)]
+        (first,) = ask(router, [store(1)])
         _, hard = resource.prlimit(cache.process.pid, resource.RLIMIT_FSIZE)
         largest = max(path.stat().st_size for path in (tmp_path / "state").iterdir())
         resource.prlimit(cache.process.pid, resource.RLIMIT_FSIZE, (largest, hard))
         big = [store(number)._replace(payload=bytes(10_000)) for number in range(2, 20)]
         assert {type(result) for result in ask(router, big)} == {Failed}
-        assert ask(router, [Read(b"alice", 0, 10, 1000)])[0].newest == 1
+        assert ask(router, [Read(b"alice", 0, 10, 1000)])[0].newest == first.seq
         resource.prlimit(cache.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
-        assert ask(router, big) == [Stored(number, 0) for number in range(2, 20)]
+        others = ask(router, big)
+        assert {type(result) for result in others} == {Stored}
         cache.kill()
     with CacheProcess(router, tmp_path) as cache:
         cache.wait_ready()
-        assert [number for number, *_ in read_all(router, b"alice")] == list(range(1, 20))
+        assert [number for number, *_ in read_all(router, b"alice")] == [each.seq for each in (first, *others)]
+
+
+@pytest.mark.parametrize("store_goes", ["file", "redis"])
+def test_an_old_acknowledgement_takes_nothing_out_of_a_store_that_came_back_empty(router, tmp_path, store_goes):
+    with RedisServer(tmp_path / "redis") as server:
+        storage = server.url if store_goes == "redis" else "sqlite"
+        with CacheProcess(router, tmp_path, storage=storage) as cache:
+            cache.wait_ready()
+            before = [each.seq for each in ask(router, [store(number) for number in range(20)])]
+            cache.kill()
+        server.flush()
+        for path in (tmp_path / "state").glob("messages.db*"):
+            path.unlink()
+        with CacheProcess(router, tmp_path, storage=storage) as cache:
+            cache.wait_ready()
+            stored = [each.seq for each in ask(router, [store(number) for number in range(20, 40)])]
+            (dropped, behind) = ask(router, [Drop(b"alice", before), Read(b"alice", before[-1], 100, 1 << 20)])
+            assert dropped == Dropped(0)
+            assert [each.seq for each in behind.messages] == stored
 
 
 def test_there_is_no_cache_of_a_number_that_the_settings_do_not_count(tmp_path):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from services.storage.messages import OVERHEAD_BYTES, RECENT_MS, Bounds
+from services.storage.messages import OVERHEAD_BYTES, RECENT_MS, Bounds, number_at
 from shared.cached_messages import (
     Clear,
     Cleared,
@@ -115,7 +115,7 @@ class Model:
         while over():
             token.remove(token.victim(store.sender, by_bytes=not too_many()), now)
             dropped += 1
-        token.newest += 1
+        token.newest = max(token.newest + 1, number_at(now))
         token.kept[token.newest] = store
         return Stored(token.newest, dropped)
 

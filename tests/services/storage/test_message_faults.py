@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from services.storage.messages import Bounds, Swept, Totals
+from services.storage.messages import Bounds, Swept, Totals, number_at
 from services.storage.messages_redis import RedisMessages
 from services.storage.messages_sqlite import open_sqlite
 from shared.cached_messages import Clear, Copy, Count, Counted, Drop, Dropped, Failed, Read, Store, Stored
@@ -20,6 +20,11 @@ NOW = 1_700_000_000_000
 
 def store(number, token=b"alice", payload=b"hi"):
     return Store(token, b"key of a message " + bytes([number]), 3, 0, NOW + 60_000, None, "billing", payload)
+
+
+def at(place):
+    """The number of the so manieth message of a token, all of them stored in the same ms."""
+    return number_at(NOW) + place - 1
 
 
 @pytest.fixture
@@ -37,12 +42,16 @@ def test_disk_full(path):
     with closing(open_sqlite(path, "written", Bounds())) as cache:
         cache.apply([store(1)], NOW)
         cache._db.execute("PRAGMA max_page_count = 40")
-        said = cache.apply([store(2), Drop(b"alice", [1]), Count(b"alice"), store(3, payload=bytes(1 << 20))], NOW)
+        said = cache.apply([store(2), Drop(b"alice", [at(1)]), Count(b"alice"), store(3, payload=bytes(1 << 20))], NOW)
         failed = Failed("database or disk is full")
         assert said == [failed, failed, Counted(1, 130), failed]
-        assert [each.seq for each in cache.apply([Read(b"alice", 0, 10, 1000)], NOW)[0].messages] == [1]
+        assert [each.seq for each in cache.apply([Read(b"alice", 0, 10, 1000)], NOW)[0].messages] == [at(1)]
         cache._db.execute("PRAGMA max_page_count = 1000000")
-        assert cache.apply([store(1), store(2), Drop(b"alice", [1])], NOW) == [Copy(1), Stored(2, 0), Dropped(1)]
+        assert cache.apply([store(1), store(2), Drop(b"alice", [at(1)])], NOW) == [
+            Copy(at(1)),
+            Stored(at(2), 0),
+            Dropped(1),
+        ]
         assert cache.totals() == Totals(1, 130)
 
 
@@ -55,7 +64,7 @@ def test_a_file_that_another_process_keeps_locked(path):
         with pytest.raises(StorageError):
             cache.sweep(NOW, 100)
         other.rollback()
-        assert cache.apply([store(2), Clear(b"alice")], NOW)[0] == Stored(2, 0)
+        assert cache.apply([store(2), Clear(b"alice")], NOW)[0] == Stored(at(2), 0)
         assert cache.sweep(NOW, 100) == Swept(0, False)
 
 
@@ -71,9 +80,9 @@ def test_a_file_of_another_program(path):
 
 def test_two_processes_may_use_one_file(path):
     with closing(open_sqlite(path, "written", Bounds())) as one, closing(open_sqlite(path, "fsynced", Bounds())) as two:
-        assert one.apply([store(1)], NOW) == [Stored(1, 0)]
-        assert two.apply([store(1), store(2)], NOW) == [Copy(1), Stored(2, 0)]
-        assert one.apply([store(3)], NOW) == [Stored(3, 0)]
+        assert one.apply([store(1)], NOW) == [Stored(at(1), 0)]
+        assert two.apply([store(1), store(2)], NOW) == [Copy(at(1)), Stored(at(2), 0)]
+        assert one.apply([store(3)], NOW) == [Stored(at(3), 0)]
         assert two.totals() == Totals(3, 390)
 
 
@@ -91,7 +100,7 @@ def test_a_file_becomes_corrupt_while_it_is_used(path):
 
 def test_redis_is_gone_and_comes_back(server):
     cache = RedisMessages(location(server.url), "written", Bounds())
-    assert cache.apply([store(1), store(2, b"bob")], NOW) == [Stored(1, 0)] * 2
+    assert cache.apply([store(1), store(2, b"bob")], NOW) == [Stored(at(1), 0)] * 2
     server.kill()
     said = cache.apply([store(3), Read(b"alice", 0, 10, 1000)], NOW)
     assert [type(each) for each in said] == [Failed, Failed]
@@ -99,10 +108,11 @@ def test_redis_is_gone_and_comes_back(server):
     with pytest.raises(StorageError):
         cache.sweep(NOW, 100)
     server.start()
-    assert cache.apply([store(1), store(3)], NOW) == [Copy(1), Stored(2, 0)]
+    assert cache.apply([store(1), store(3)], NOW) == [Copy(at(1)), Stored(at(2), 0)]
     server.client().flushall()  # and empty
     server.client().script_flush()
-    assert cache.apply([store(1)], NOW) == [Stored(1, 0)]
+    assert cache.apply([store(1)], NOW + 1) == [Stored(number_at(NOW + 1), 0)]
+    assert cache.apply([Drop(b"alice", [at(1), at(2)])], NOW + 1) == [Dropped(0)]  # an old acknowledgement
     cache.sweep(NOW, 100)
     assert cache.totals() == Totals(1, 130)
 
@@ -119,10 +129,10 @@ def test_redis_without_memory_stores_nothing_of_a_message(server):
     server.client().config_set("maxmemory", 1)
     failed, read = cache.apply([store(2), Read(b"alice", 0, 10, 1000)], NOW)
     assert "OutOfMemory" in failed.message
-    assert [each.seq for each in read.messages] == [1]
-    assert cache.apply([Count(b"alice"), Drop(b"alice", [1])], NOW) == [Counted(1, 130), Dropped(1)]
+    assert [each.seq for each in read.messages] == [at(1)]
+    assert cache.apply([Count(b"alice"), Drop(b"alice", [at(1)])], NOW) == [Counted(1, 130), Dropped(1)]
     server.client().config_set("maxmemory", 0)
-    assert cache.apply([Count(b"alice"), store(2)], NOW) == [Counted(0, 0), Stored(2, 0)]
+    assert cache.apply([Count(b"alice"), store(2)], NOW) == [Counted(0, 0), Stored(at(2), 0)]
 
 
 def test_redis_is_slow_and_a_repeat_tells_what_was_done(server):
@@ -134,7 +144,7 @@ def test_redis_is_slow_and_a_repeat_tells_what_was_done(server):
     deadline = time.monotonic() + 20
     while isinstance(said, Failed) and time.monotonic() < deadline:
         (said,) = cache.apply([store(2)], NOW)
-    assert said in (Stored(2, 0), Copy(2))
+    assert said in (Stored(at(2), 0), Copy(at(2)))
 
 
 def test_a_cluster_fails_over_and_a_repeat_tells_what_was_done(tmp_path):
@@ -144,7 +154,7 @@ def test_a_cluster_fails_over_and_a_repeat_tells_what_was_done(tmp_path):
         everybody = [node.client() for node in (*servers.nodes, replica)]
         wait_until(lambda: all("slave" in str(each.execute_command("CLUSTER NODES")) for each in everybody), "all know")
         cache = RedisMessages(location(servers.url), "memory", Bounds(), answer_s=0.5)
-        assert cache.apply([store(1, token) for token in tokens], NOW) == [Stored(1, 0)] * 30
+        assert cache.apply([store(1, token) for token in tokens], NOW) == [Stored(at(1), 0)] * 30
         wait_until(lambda: replica.client().dbsize() == servers.nodes[1].client().dbsize(), "the replica has all")
         servers.nodes[1].kill()
         said = cache.apply([store(2, token) for token in tokens], NOW)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.storage.messages import RECENT_MS, Bounds, Totals
+from services.storage.messages import RECENT_MS, Bounds, Totals, number_at
 from shared.cached_messages import Clear, Count, Drop, Read, Store
 from tests.services.storage.message_model import Model
 from tests.services.storage.message_stores import ENGINES, Stores, stores_of
@@ -12,7 +12,7 @@ from tests.services.storage.message_stores import ENGINES, Stores, stores_of
 NOW = 1_700_000_000_000
 
 tokens = st.sampled_from([b"alice", "b\N{SNOWMAN}b".encode(), b"c:l:alice"])
-seqs = st.integers(1, 25)
+seqs = st.integers(0, 24).map(lambda place: number_at(NOW) + place)
 stores = st.builds(
     Store,
     tokens,
@@ -29,7 +29,7 @@ operations = st.one_of(
     stores,
     stores,
     st.builds(Drop, tokens, st.lists(seqs, max_size=5)),
-    st.builds(Read, tokens, st.integers(0, 25), st.integers(0, 10), st.integers(0, 600)),
+    st.builds(Read, tokens, st.just(0) | seqs, st.integers(0, 10), st.integers(0, 600)),
     st.builds(Clear, tokens),
     st.builds(Count, tokens),
 )
