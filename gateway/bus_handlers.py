@@ -266,6 +266,7 @@ class BusHandlers:
             "version": __version__,
             "stores": True,
             "targets": True,
+            "origins": True,
             "fan_out": seen_of(self._fan_outs.latest, router),
             "routers": self._routers.positions,
             "claims": len(self._deliveries.claims.mine),

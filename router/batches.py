@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from router.pending import Part, PendingPushes
-from shared.bus import ENTRY, Segment, encode_batch
+from shared.bus import ENTRY, ORIGIN, Segment, encode_batch
 from shared.rings import Epoch
 
 #: A batch holds at most this much, or one push.
@@ -144,20 +144,25 @@ class Lane:
             part.lane = None
         return taken
 
-    def next_batch(self, number: int, epoch: Epoch, now: float = 0.0) -> tuple[Batch, list[bytes]] | None:
-        """Take as many waiting pushes as fit a batch; None if nothing waits. Returns it with its frames."""
+    def next_batch(
+        self, number: int, epoch: Epoch, now: float = 0.0, origins: bool = True
+    ) -> tuple[Batch, list[bytes]] | None:
+        """Take as many waiting pushes as fit a batch; None if nothing waits. Returns it with its frames.
+
+        `origins`: its worker knows them.
+        """
         self.drop_dead()
         if not self.entries:
             return None
         if len(self.entries) <= BATCH_PUSHES and self.size_bound <= BATCH_BYTES:
             parts = self.parts
-            frames = _encode(number, epoch, parts, self.entries, self.data, now)
+            frames = _encode(number, epoch, parts, self.entries, self.data, now, origins)
             batch = Batch(number, epoch, parts, self.counted, frames)
             self.clear()
         else:
             count = self._fitting()
             parts = self._cut(count)
-            frames = _encode(number, epoch, parts, self.entries[:count], self.data[:count], now)
+            frames = _encode(number, epoch, parts, self.entries[:count], self.data[:count], now, origins)
             batch = Batch(number, epoch, parts, count, frames)
             self._drop_first(count)
         _assign(batch)
@@ -210,7 +215,13 @@ class Lane:
 
 
 def _encode(
-    number: int, epoch: Epoch, parts: Sequence[Part], entries: Sequence[bytes], data: Sequence[bytes], now: float
+    number: int,
+    epoch: Epoch,
+    parts: Sequence[Part],
+    entries: Sequence[bytes],
+    data: Sequence[bytes],
+    now: float,
+    tells_origins: bool,
 ) -> list[bytes]:
     segments = [Segment(part.count, *part.pending.segment) for part in parts]
     terms = [
@@ -218,7 +229,11 @@ def _encode(
         for part in parts
         if part.pending.terms is not None
     ]
-    return encode_batch(epoch, number, segments, entries, data, terms)
+    origins = [part.pending.origin for part in parts if part.pending.origin is not None]
+    if origins and not tells_origins:
+        segments = [segment._replace(flags=segment.flags & ~ORIGIN) for segment in segments]
+        origins = []
+    return encode_batch(epoch, number, segments, entries, data, terms, origins)
 
 
 def _assign(batch: Batch) -> None:

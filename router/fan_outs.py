@@ -17,7 +17,7 @@ from router.memberships import Memberships
 from router.outbox import Outbox
 from router.pending import Pending, PendingAll
 from router.services import Services
-from shared.bus import Segment, decode_numbered, encode_fan_out, is_targeted
+from shared.bus import Segment, decode_numbered, encode_fan_out, is_targeted, without_origin
 from shared.calls import Internal, Topic, internal
 from shared.errors import BusError
 from shared.outcomes import Outcome
@@ -95,9 +95,8 @@ class FanOuts:
         self._counters["fan_outs"] += 1
         request = pending.request
         target_bytes, _ = TARGET.unpack(request.index)
-        frames = encode_fan_out(
-            self._membership.epoch, self._last_number, Segment(1, *pending.segment), request.data[target_bytes:], target
-        )
+        segment, payload = Segment(1, *pending.segment), request.data[target_bytes:]
+        frames = encode_fan_out(self._membership.epoch, self._last_number, segment, payload, target, pending.origin)
         pending.workers = len(workers)
         for worker in workers:
             pending.waiting.add(worker.identity)
@@ -106,7 +105,8 @@ class FanOuts:
     def _give(self, worker: Worker, number: int, frames: list[bytes]) -> None:
         if worker.reached:
             worker.fan_outs.add(number)
-            self._outbox.to_workers.append((worker.identity, frames))
+            told = frames if worker.origins else without_origin(frames)
+            self._outbox.to_workers.append((worker.identity, told))
         else:
             worker.queued_fan_outs[number] = frames
 

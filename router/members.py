@@ -32,8 +32,8 @@ class Worker:
 
     __slots__ = (
         "calls", "claims_due", "fan_outs", "faulty", "figures", "hand_over", "held", "identity",
-        "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "pid", "queued_calls", "queued_fan_outs",
-        "ring_told_at", "routers", "since", "started", "state", "stores", "targets", "version",
+        "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "origins", "pid", "queued_calls",
+        "queued_fan_outs", "ring_told_at", "routers", "since", "started", "state", "stores", "targets", "version",
     )  # fmt: skip
 
     def __init__(self, identity: bytes, now: float, hand_over: str = "") -> None:
@@ -52,6 +52,7 @@ class Worker:
         self.held: dict[int, Batch] = {}  # answered, some pushes HELD
         self.kept: dict[int, Batch] = {}  # answered, some pushes KEPT, none HELD
         self.stores = False  # whether it knows the terms of pushes
+        self.origins = False  # whether it knows where pushes come from
         self.targets = True  # whether it knows ALL1 with a target; it does if only a ring has named it
         self.fan_outs: set[int] = set()
         self.calls: set[int] = set()
@@ -68,6 +69,7 @@ class Worker:
         self.version = str(body.get("version", ""))
         self.stores = body.get("stores") is True
         self.targets = body.get("targets") is True
+        self.origins = body.get("origins") is True
         self.leaving = bool(body.get("leaving"))
         self.state = WorkerState.LEAVING if self.leaving else WorkerState.LIVE
         self.claims_due = body.get("claims", 0)

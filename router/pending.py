@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from router.connections import Connection
     from router.repeats import Repeat
     from shared.bus import Target, Terms
+    from shared.origins import Origin
     from shared.requests import PushRequest
 
 #: Flags, id prefix, signal, sub_signal of a bus segment; its count comes before.
@@ -32,7 +33,10 @@ class Desk(Protocol):
 class Pending:
     """A request and whom to answer. `also`: retries that wait for the same outcome."""
 
-    __slots__ = ("also", "answered", "connection", "desk", "incomplete", "repeat", "request_id", "size", "tick", "told")
+    __slots__ = (
+        "also", "answered", "connection", "desk", "incomplete", "origin", "repeat", "request_id", "size", "tick",
+        "told",
+    )  # fmt: skip
 
     def __init__(self, desk: Desk, connection: Connection, request_id: bytes, size: int) -> None:
         self.desk = desk
@@ -43,6 +47,7 @@ class Pending:
         self.answered = False
         self.incomplete = False  # there are targets that it has not been pushed to
         self.repeat: Repeat | None = None
+        self.origin: Origin | None = None  # what its sender said of where it comes from
         self.tick = 0
         #: Part of a greater request: told its outcomes in place of the sender.
         self.told: Callable[[bytes, float], None] | None = None

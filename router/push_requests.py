@@ -8,7 +8,7 @@ from router.overload import check_hold
 from router.parts import Parts
 from router.pending import Pending, PendingAll, PendingPushes, SegmentTail
 from router.repeats import Repeat
-from shared.bus import OPTIONS, REPEATABLE, Target, Terms
+from shared.bus import OPTIONS, ORIGIN, REPEATABLE, Target, Terms
 from shared.errors import RequestError
 from shared.push_ids import PREFIX_BYTES, id_prefix
 from shared.requests import TARGET, PushOptions, PushRequest, decode_push
@@ -89,6 +89,8 @@ class PushRequests:
         terms = terms_of(request.options, connection.name or b"")
         if terms is not None:
             flags |= OPTIONS
+        if request.options.origin is not None:
+            flags |= ORIGIN
         segment: SegmentTail = (flags, prefix, request.options.signal, request.options.sub_signal)
         size, parts = _size(request), self._parts
         if request.options.to == "all" and terms is None:
@@ -104,6 +106,7 @@ class PushRequests:
 
     def _start(self, pending: Pending, request: PushRequest, only: Sequence[int] | None, now: float) -> None:
         self._parts.counters["requests"] += 1
+        pending.origin = request.options.origin
         deadline = now + request.options.timeout_ms / 1000
         if isinstance(pending, PendingPushes):
             self._parts.counters["pushes"] += pending.count if only is None else len(only)

@@ -124,7 +124,7 @@ class Pushes:
                     for part in lane.take_with_terms():
                         self._resolve(part.pending, part.count, now)  # in no batch: gathered as UNAVAILABLE
                 while len(worker.in_flight) < self._window:
-                    taken = lane.next_batch(self._last_number + 1, self._membership.epoch, now)
+                    taken = lane.next_batch(self._last_number + 1, self._membership.epoch, now, worker.origins)
                     if taken is None:
                         break
                     self._send(worker, *taken, now)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import ujson
 
 from shared.errors import BusError
+from shared.origins import Origin, is_request_id, is_traceparent
 from shared.rings import Epoch
 
 # worker -> router
@@ -19,7 +20,9 @@ READY1 = b"READY1"  # JSON: who the worker is, the ring that it follows, which r
 BEAT1 = b"BEAT1"  # JSON: the worker's figures, once a second, its epoch, and which routers it hears
 BYE1 = b"BYE1"  # JSON: this worker leaves the ring, or (gone: true) has given all its clients away
 NEWS1 = b"NEWS1"  # JSON as in RING1: a greater ring than this router has told, heard from another router
-OUTCOMES1 = b"OUTCOMES1"  # batch u64 · one byte per push, in the batch's order
+OUTCOMES1 = (
+    b"OUTCOMES1"  # batch u64 · one byte per push, in the batch's order [· for one with `Origin`s: when, u64 u64]
+)
 LATE1 = b"LATE1"  # batch u64 · (u32 index, u8 outcome)...: pushes answered HELD or KEPT before
 DETAIL1 = b"DETAIL1"  # batch u64 · JSON {"dropped": {index: n}}: what else their senders are to know; before LATE1
 COUNTS1 = b"COUNTS1"  # fan-out u64 · JSON: what became of a push to all
@@ -28,8 +31,10 @@ CLAIM1 = b"CLAIM1"  # number u64 · JSON {"claims": [[token, binding, bound_by, 
 UNCLAIM1 = b"UNCLAIM1"  # JSON {"claims": [...]}: held here no longer
 MEMBERS1 = b"MEMBERS1"  # JSON {"groups": {"add", "remove"}, "uids": {...}, "whole"}: which of them have clients here
 # router -> worker
-PUSHES1 = b"PUSHES1"  # header · segments · index · data [· JSON: `Terms` of the segments flagged OPTIONS]
-ALL1 = b"ALL1"  # header · one segment · payload [· JSON {"group": name} or {"uid": name}: only these clients]
+PUSHES1 = b"PUSHES1"  # header · segments · index · data [· JSON: `Terms` of OPTIONS [· JSON: `Origin`s of ORIGIN]]
+ALL1 = (
+    b"ALL1"  # header · one segment · payload [· JSON {"group": name} or {"uid": name}: only these [· JSON: `Origin`]]
+)
 RING1 = b"RING1"  # JSON: epoch, live, leaving, fence (behind what came back STALE); a fence behind the older ring, too
 CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
 WHO1 = b"WHO1"  # say READY1 again
@@ -50,11 +55,14 @@ _NUMBER = Struct(">Q")
 _SEGMENT = Struct(">HB16sBB")  # pushes, flags, id prefix, signal, sub_signal
 ENTRY = Struct(">HIH")  # token bytes, payload bytes, position in the sender's request
 _LATE = Struct(">IB")
+_WHEN = Struct(">QQ")
 
 #: Segment flag: the request had an `id`, so a copy may come; the holder remembers these pushes.
 REPEATABLE = 1
 #: Segment flag: there are `Terms` for these pushes in the sixth frame. Only for workers whose READY1 says `stores`.
 OPTIONS = 2
+#: Segment flag: there is an `Origin` for these pushes in the seventh frame. Only for workers that say `origins`.
+ORIGIN = 4
 
 
 class Terms(NamedTuple):
@@ -81,7 +89,7 @@ class Segment(NamedTuple):
 class Batch(NamedTuple):
     """A decoded PUSHES1. `entries` holds packed ENTRYs, `data` token and payload of each end to end.
 
-    `terms`: of the segments flagged OPTIONS, in their order.
+    `terms`: of the segments flagged OPTIONS, `origins`: of those flagged ORIGIN, in their order.
     """
 
     epoch: Epoch
@@ -90,6 +98,7 @@ class Batch(NamedTuple):
     entries: bytes
     data: bytes
     terms: Sequence[Terms] = ()
+    origins: Sequence[Origin] = ()
 
 
 def encode_batch(
@@ -99,9 +108,12 @@ def encode_batch(
     index: Sequence[bytes],
     data: Sequence[bytes],
     terms: Sequence[Terms] = (),
+    origins: Sequence[Origin] = (),
 ) -> list[bytes]:
     """PUSHES1. `index` holds packed ENTRYs, `data` token + payload for each, in the same order."""
     more = [ujson.dumps([each._asdict() for each in terms]).encode()] if terms else []
+    if origins:
+        more = [*(more or [b""]), ujson.dumps(origins, escape_forward_slashes=False).encode()]
     return [
         PUSHES1,
         _HEADER.pack(*epoch, number),
@@ -122,10 +134,15 @@ def decode_batch(frames: Sequence[bytes]) -> Batch:
         raise BusError(f"malformed PUSHES1: {error}") from None
     if len(index) != ENTRY.size * sum(segment.pushes for segment in segments):
         raise BusError(f"PUSHES1 index of {len(index)} bytes does not fit its segments")
-    terms = _decode_terms(more[0]) if more else ()
+    terms = _decode_terms(more[0]) if more and (more[0] or len(more) == 1) else ()
     if len(terms) != sum([segment.flags & OPTIONS for segment in segments]) // OPTIONS:
         raise BusError(f"PUSHES1 with {len(terms)} terms that do not fit its segments")
-    return Batch(Epoch(started, counter), number, segments, index, data, terms)
+    if len(more) < 2:
+        return Batch(Epoch(started, counter), number, segments, index, data, terms)
+    origins = _decode_origins(more[1])
+    if len(origins) != sum([segment.flags & ORIGIN for segment in segments]) // ORIGIN:
+        raise BusError(f"PUSHES1 with {len(origins)} origins that do not fit its segments")
+    return Batch(Epoch(started, counter), number, segments, index, data, terms, origins)
 
 
 def _decode_terms(frame: bytes) -> list[Terms]:
@@ -143,6 +160,22 @@ def _decode_terms(frame: bytes) -> list[Terms]:
         ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BusError(f"malformed terms in PUSHES1: {error!r}") from None
+
+
+def _decode_origins(frame: bytes) -> list[Origin]:
+    """What is in them goes into log lines: it is looked at again."""
+    try:
+        origins = [Origin(*fields) for fields in ujson.loads(frame)]
+        good = all(
+            (not each.request_id or is_request_id(each.request_id))
+            and (not each.traceparent or is_traceparent(each.traceparent))
+            for each in origins
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BusError(f"malformed origins: {error!r}") from None
+    if not good:
+        raise BusError("origins that are no request id and traceparent")
+    return origins
 
 
 def unpack_entries(batch: Batch) -> Iterator[tuple[int, int, int]]:
@@ -165,13 +198,21 @@ class FanOut(NamedTuple):
     segment: Segment
     payload: bytes
     target: Target | None = None
+    origin: Origin | None = None
 
 
 def encode_fan_out(
-    epoch: Epoch, number: int, segment: Segment, payload: bytes, target: Target | None = None
+    epoch: Epoch,
+    number: int,
+    segment: Segment,
+    payload: bytes,
+    target: Target | None = None,
+    origin: Origin | None = None,
 ) -> list[bytes]:
-    """ALL1. With a target it is only for workers whose READY1 says `targets`."""
+    """ALL1. With a target it is only for workers whose READY1 says `targets`, with an origin: `origins`."""
     more = [ujson.dumps({target.kind: target.name}).encode()] if target else []
+    if origin:
+        more = [*(more or [b""]), ujson.dumps([origin], escape_forward_slashes=False).encode()]
     return [ALL1, _HEADER.pack(*epoch, number), _SEGMENT.pack(*segment), payload, *more]
 
 
@@ -180,8 +221,9 @@ def decode_fan_out(frames: Sequence[bytes]) -> FanOut:
     try:
         _, header, segment, payload, *more = frames
         started, counter, number = _HEADER.unpack(header)
-        target = _decode_target(more[0]) if more else None
-        return FanOut(Epoch(started, counter), number, Segment._make(_SEGMENT.unpack(segment)), payload, target)
+        target = _decode_target(more[0]) if more and (more[0] or len(more) == 1) else None
+        (origin,) = _decode_origins(more[1]) if len(more) > 1 else (None,)
+        return FanOut(Epoch(started, counter), number, Segment._make(_SEGMENT.unpack(segment)), payload, target, origin)
     except (ValueError, TypeError, StructError) as error:
         raise BusError(f"malformed ALL1: {error}") from None
 
@@ -195,7 +237,12 @@ def _decode_target(frame: bytes) -> Target:
 
 def is_targeted(frames: Sequence[bytes]) -> bool:
     """Whether a well-formed ALL1 has a target."""
-    return len(frames) > 4
+    return len(frames) > 4 and bool(frames[4])
+
+
+def without_origin(frames: list[bytes]) -> list[bytes]:
+    """A well-formed ALL1 for a worker that knows no origins."""
+    return frames[: 5 if is_targeted(frames) else 4]
 
 
 class MembersNews(NamedTuple):
@@ -263,18 +310,32 @@ def number_of(frames: Sequence[bytes]) -> int:
     return int(_HEADER.unpack(frames[1])[2])
 
 
-def encode_outcomes(number: int, outcomes: bytes | bytearray) -> list[bytes]:
-    """OUTCOMES1: one byte per push of batch `number`; HELD where LATE1 will follow."""
-    return [OUTCOMES1, _NUMBER.pack(number), bytes(outcomes)]
+def encode_outcomes(number: int, outcomes: bytes | bytearray, when: tuple[int, int] | None = None) -> list[bytes]:
+    """OUTCOMES1: one byte per push of batch `number`; HELD where LATE1 will follow.
+
+    `when`: its delivery began and ended (Unix microseconds); only for a batch with origins.
+    """
+    return [OUTCOMES1, _NUMBER.pack(number), bytes(outcomes), *([_WHEN.pack(*when)] if when else [])]
 
 
 def decode_outcomes(frames: Sequence[bytes]) -> tuple[int, bytes]:
     """(batch number, outcome bytes) of an OUTCOMES1. Raises BusError."""
     try:
-        _, number, outcomes = frames
+        _, number, outcomes, *_ = frames
         return _NUMBER.unpack(number)[0], outcomes
     except (ValueError, StructError) as error:
         raise BusError(f"malformed OUTCOMES1: {error}") from None
+
+
+def decode_when(frames: Sequence[bytes]) -> tuple[int, int] | None:
+    """When the delivery of a batch began and ended (Unix microseconds); None: not said. Raises BusError."""
+    if len(frames) < 4:
+        return None
+    try:
+        began, ended = _WHEN.unpack(frames[3])
+    except StructError as error:
+        raise BusError(f"malformed times in OUTCOMES1: {error}") from None
+    return began, ended
 
 
 def encode_late(number: int, late: Sequence[tuple[int, int]]) -> list[bytes]:

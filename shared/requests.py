@@ -9,6 +9,7 @@ from typing import Any
 import ujson
 
 from shared.errors import RequestError
+from shared.origins import REQUEST_ID_MAX, Origin, is_request_id, is_traceparent
 from shared.signals import SUB_SIGNAL_MAX, Signal, SubSignal
 
 HELLO1, PUSH1, PUSH2, DONE1, FAIL1 = b"HELLO1", b"PUSH1", b"PUSH2", b"DONE1", b"FAIL1"
@@ -25,7 +26,9 @@ TIMEOUT_MAX_MS = 600_000
 TARGET = Struct(">HI")
 
 KINDS = ("token", "user", "group", "all")
-_KNOWN = frozenset({"to", "ttl", "wait", "collapse", "id", "timeout_ms", "signal", "sub_signal"})
+_KNOWN = frozenset(
+    {"to", "ttl", "wait", "collapse", "id", "timeout_ms", "signal", "sub_signal", "request_id", "traceparent"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class PushOptions:
     timeout_ms: int = 5000
     signal: int = Signal.PUSH
     sub_signal: int = SubSignal.NONE
+    origin: Origin | None = None  # options `request_id` and `traceparent`
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,17 @@ def parse_options(raw: bytes) -> PushOptions:
         timeout_ms=_whole(fields, "timeout_ms", 5000, 1, TIMEOUT_MAX_MS),
         signal=_number(fields, "signal", Signal, Signal.PUSH, 10),
         sub_signal=_number(fields, "sub_signal", SubSignal, SubSignal.NONE, SUB_SIGNAL_MAX),
+        origin=_origin(fields),
     )
+
+
+def _origin(fields: dict[str, Any]) -> Origin | None:
+    request_id, traceparent = fields.get("request_id"), fields.get("traceparent")
+    if request_id is not None and not (isinstance(request_id, str) and is_request_id(request_id)):
+        raise RequestError("bad_options", f"request_id is not 1 to {REQUEST_ID_MAX} letters, digits and ._:/@+=#-")
+    if traceparent is not None and not (isinstance(traceparent, str) and is_traceparent(traceparent)):
+        raise RequestError("bad_options", "traceparent is not 00-TRACE-SPAN-FLAGS in hex")
+    return Origin(request_id or "", traceparent or "") if request_id or traceparent else None
 
 
 def _choice(fields: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:

@@ -35,7 +35,7 @@ def pushes_of(batch: bus.Batch) -> list[tuple[bytes, bytes, int]]:
     return pushes
 
 
-def push2(request_id: bytes, pairs: Sequence[tuple[bytes, bytes]], **options: object) -> list[bytes]:
+def push2(request_id: bytes, pairs: Sequence[tuple[bytes, bytes]], /, **options: object) -> list[bytes]:
     """PUSH2 frames."""
     return [PUSH2, request_id, ujson.dumps(options).encode() if options else b"", *pack_targets(pairs)]
 
@@ -77,7 +77,7 @@ class DrivenCore:
         self.ask(HELLO1, name, b"", sender=sender)
         assert self.answers(sender)[-1][0] == HELLO1
 
-    def push(self, request_id: bytes, *tokens: bytes, sender: bytes = b"s1", **options: object) -> None:
+    def push(self, request_id: bytes, /, *tokens: bytes, sender: bytes = b"s1", **options: object) -> None:
         """A PUSH2 of the payload `p` to each token."""
         self.ask(*push2(request_id, [(token, b"p") for token in tokens], **options), sender=sender)
 

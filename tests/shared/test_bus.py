@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from shared import bus
 from shared.errors import BusError
+from shared.origins import Origin
 from shared.rings import Epoch
 
 EPOCH = Epoch(1_700_000_000_123, 4)
@@ -158,3 +159,46 @@ def test_terms_that_are_none_are_named(frame):
         bus.decode_batch([*frames, frame])
     with pytest.raises(BusError, match="PUSHES1"):
         bus.decode_batch(frames)
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ORIGINS = [Origin("web/7", TRACEPARENT), Origin("", TRACEPARENT), Origin("web/8")]
+
+
+@pytest.mark.parametrize("flags", [0, bus.OPTIONS])
+def test_origins_survive_with_and_without_terms(flags):
+    segments = flagged(bus.ORIGIN | flags, flags, bus.ORIGIN, bus.ORIGIN | bus.REPEATABLE)
+    terms = TERMS if flags else ()
+    index, data = [bus.ENTRY.pack(1, 1, 0)] * 4, [b"ab"] * 4
+    batch = bus.decode_batch(bus.encode_batch(Epoch(1, 2), 3, segments, index, data, terms, ORIGINS))
+    assert (list(batch.terms), batch.origins) == (list(terms), ORIGINS)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"", b"{", b"7", b"[]", b"[1]", b'[["a","b","c"]]', b'[["a b"]]', b'[["a\\n"]]', b'[["a","00-1-2-3"]]', b"[[7]]"],
+)
+def test_origins_that_are_none_are_named(frame):
+    frames = bus.encode_batch(Epoch(1, 2), 3, flagged(bus.ORIGIN), [bus.ENTRY.pack(1, 1, 0)], [b"ab"])
+    with pytest.raises(BusError, match="origins"):
+        bus.decode_batch([*frames, b"", frame])
+    fan_out = bus.encode_fan_out(Epoch(1, 2), 3, SEGMENT, b"all")
+    with pytest.raises(BusError):
+        bus.decode_fan_out([*fan_out, b"", frame])
+
+
+@pytest.mark.parametrize("target", [None, bus.Target("group", "news")])
+def test_the_origin_of_a_fan_out_survives_and_can_be_left_out(target):
+    frames = bus.encode_fan_out(EPOCH, 7, SEGMENT, b"all", target, ORIGINS[0])
+    assert bus.decode_fan_out(frames) == bus.FanOut(EPOCH, 7, SEGMENT, b"all", target, ORIGINS[0])
+    assert bus.is_targeted(frames) == (target is not None)
+    assert bus.without_origin(frames) == bus.encode_fan_out(EPOCH, 7, SEGMENT, b"all", target)
+
+
+def test_the_times_of_a_delivery():
+    frames = bus.encode_outcomes(9, b"\0\1", (1_700_000_000_000_000, 1_700_000_000_000_250))
+    assert bus.decode_outcomes(frames) == (9, b"\0\1")
+    assert bus.decode_when(frames) == (1_700_000_000_000_000, 1_700_000_000_000_250)
+    assert bus.decode_when(bus.encode_outcomes(9, b"")) is None
+    with pytest.raises(BusError, match="times"):
+        bus.decode_when([*frames[:3], b"12"])
