@@ -166,7 +166,7 @@ def _measure(opened: Opened, bodies: list[bytes], messages: int) -> tuple[float,
         assert isinstance(answer, bytes)
         decode_results(answer)
     counted = opened.cache.counters
-    assert messages in (counted["stored"], counted["replayed"], counted["taken_out"])
+    assert messages in (counted["stored"], counted["replayed"], counted["acknowledged"])
     assert not counted["failed"]
     return used / messages, messages / took
 

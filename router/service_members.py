@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NAME_MAX_BYTES = 64
 TOPICS_MAX = 1_024
+#: Figures of a kind that it may tell of itself.
+FIGURES_MAX = 64
 #: Most calls at once that an instance may ask for, and what it gets if it asks for nothing.
 WINDOW_MAX, WINDOW_DEFAULT = 4_096, 256
 
@@ -35,7 +37,19 @@ class Service:
     `calls`: by number, those that it has, in the order given. `ready`: lanes bound to it that wait for room.
     """
 
-    __slots__ = ("calls", "identity", "instance", "last_heard", "leaving", "name", "ready", "topics", "window")
+    __slots__ = (
+        "calls",
+        "figures",
+        "identity",
+        "instance",
+        "last_heard",
+        "leaving",
+        "name",
+        "ready",
+        "statistics",
+        "topics",
+        "window",
+    )
 
     def __init__(self, identity: bytes, said: Said, now: float) -> None:
         self.identity = identity
@@ -44,6 +58,8 @@ class Service:
         self.window = said.window
         self.leaving = False
         self.last_heard = now
+        self.statistics: dict[str, int] = {}  # as it said last, of its calls
+        self.figures: dict[str, int] = {}  # and of itself
         self.calls: dict[int, ServiceCall] = {}
         self.ready: OrderedDict[Lane, None] = OrderedDict()
 
@@ -78,6 +94,21 @@ def checked_serve(frames: Sequence[bytes]) -> Said:
     if not isinstance(topics, list) or len(topics) > TOPICS_MAX:
         raise BusError(f"SERVE1 without a list of at most {TOPICS_MAX} topics")
     return Said(name, instance, dict(map(_topic, topics)), min(window, WINDOW_MAX))
+
+
+def checked_beat(frames: Sequence[bytes]) -> tuple[dict[str, int], dict[str, int]]:
+    """(statistics, figures) that a BEAT1 tells; it need not tell any. Raises BusError."""
+    body = decode_control(frames) if len(frames) > 1 else {}
+    return _numbers(body, "statistics"), _numbers(body, "figures")
+
+
+def _numbers(body: dict[str, Any], key: str) -> dict[str, int]:
+    said = body.get(key, {})
+    if not isinstance(said, dict) or len(said) > FIGURES_MAX:
+        raise BusError(f"BEAT1 whose {key} are not up to {FIGURES_MAX} numbers by name")
+    if not all(len(name) <= NAME_MAX_BYTES and type(value) is int for name, value in said.items()):
+        raise BusError(f"BEAT1 with one of its {key} that is no whole number")
+    return said
 
 
 def _text(body: dict[str, Any], key: str) -> str:

@@ -6,7 +6,7 @@ import ujson
 
 from router.parts import Parts
 from router.requesters import EVERY_SCOPE, Requesters
-from router.service_members import checked_serve
+from router.service_members import checked_beat, checked_serve
 from shared import __version__
 from shared.bus import decode_control
 from shared.calls import ASK1, BEAT1, LEAVE1, REGROUP1, RETURN1, SERVE1, SERVING1, TOLD1, decode_answer
@@ -78,8 +78,11 @@ class ServiceMessages:
         self._services.ask_who(identity, now)
 
     def _beat(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
-        if identity not in self._services.services:
+        service = self._services.services.get(identity)
+        if service is None:
             self._services.ask_who(identity, now)
+        else:
+            service.statistics, service.figures = checked_beat(frames)
 
     def _leave(self, identity: bytes, frames: Sequence[bytes], now: float) -> None:
         service = self._services.services.get(identity)

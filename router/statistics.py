@@ -26,7 +26,8 @@ def figures(parts: Parts, now: float) -> dict[str, Any]:
         `epoch` it knows, `connections` by protocol, `counters` and `durations` of `delivery`, a batch's way through
         it, the last five as it said last.
     `services`: by name/instance: `topics` [[signal, sub_signal], ...], `window`, `outstanding` calls, `queued` ones
-        that wait for this instance, `leaving`, `heartbeat_age_s`.
+        that wait for this instance, `leaving`, `heartbeat_age_s`, and as it said last `statistics` of its calls and
+        `figures` of its own.
     `totals`: `connections`, by protocol and `all`, and `counters`, each summed over the workers; `slots`;
         `duration_bounds_s` of all `durations`.
     """
@@ -105,6 +106,8 @@ def _service(service: Service, now: float) -> dict[str, Any]:
         "queued": service.queued,
         "leaving": service.leaving,
         "heartbeat_age_s": round(now - service.last_heard, 3),
+        "statistics": service.statistics,
+        "figures": service.figures,
     }
 
 

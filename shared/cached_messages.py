@@ -91,10 +91,11 @@ Operation = Store | Read | Drop | Clear | Count
 
 
 class Stored(NamedTuple):
-    """It is kept under `seq`; `dropped`: how many older ones had to go for it."""
+    """It is kept under `seq`; `dropped`: how many older ones had to go for it; `collapsed`: whether it replaced one."""
 
     seq: int
     dropped: int
+    collapsed: int = 0
 
 
 class Copy(NamedTuple):
@@ -272,7 +273,7 @@ _TO_OPERATION: dict[str, Callable[[list[Any]], Operation]] = {
     "count": lambda fields: Count(_token(fields[1])),
 }
 _TO_RESULT: dict[str, Callable[[list[Any]], Result]] = {
-    "stored": lambda fields: Stored(_whole(fields[1]), _whole(fields[2])),
+    "stored": lambda fields: Stored(*map(_whole, fields[1:4])),
     "copy": lambda fields: Copy(_whole(fields[1])),
     "full": lambda fields: Full(),
     "failed": lambda fields: Failed(str(fields[1])),

@@ -1,6 +1,7 @@
 """The link to one router: how far it is, when it is heard, what waits to be sent on it."""
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 
 from services.library.policies import Policy
@@ -20,7 +21,8 @@ class State(Enum):
 class Link:
     """A service has one to each router. A connection that is lost is followed by a new one: its next life."""
 
-    def __init__(self, endpoint: str, policy: Policy) -> None:
+    def __init__(self, endpoint: str, policy: Policy, beat: Callable[[], list[bytes]] = lambda: [BEAT1]) -> None:
+        """`beat` makes the message that is said once in a heartbeat."""
         self.endpoint = endpoint
         self.state = State.OPENING
         self.life = 0
@@ -28,7 +30,7 @@ class Link:
         #: Questions after which the router has said all that it had to say before, and has read all that was sent.
         self.echoes_awaited = 0
         self.outbox: deque[list[bytes]] = deque()
-        self._policy = policy
+        self._policy, self._beat = policy, beat
         self._heartbeat_s, self._timeout_s = policy.heartbeat_s, policy.timeout_s
         self._resume_at = self._heard_at = self._next_beat = 0.0
         self._failures = 0
@@ -85,7 +87,7 @@ class Link:
                 return f"silent for {self._timeout_s:g} s"
             if now >= self._next_beat:
                 self._next_beat = now + self._heartbeat_s
-                self.outbox.append([BEAT1])
+                self.outbox.append(self._beat())
         return None
 
     @property

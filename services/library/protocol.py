@@ -5,7 +5,8 @@ The shell hands in what happens, each with `now` (monotonic seconds), and afterw
 give back what came of it by `finish`. There is a link to each router, and a router knows nothing of the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -57,7 +58,9 @@ class Protocol:
         self.policy = policy
         self.phase = Phase.SERVING
         self.statistics = Statistics()
-        self.links = [Link(endpoint, policy) for endpoint in endpoints]
+        #: What the service counts of itself, by name; every BEAT1 tells it.
+        self.figures: Callable[[], Mapping[str, int]] = dict
+        self.links = [Link(endpoint, policy, self._beat) for endpoint in endpoints]
         self._name, self._instance, self._topics = name, instance, topics
         self._agenda, self._asks = Agenda(), Asks(policy)
         self._next_sweep = 0.0
@@ -101,6 +104,10 @@ class Protocol:
             "window": self.policy.window,
         }
         return [SERVE1, ujson.dumps(said).encode()]
+
+    def _beat(self) -> list[bytes]:
+        said = {"statistics": asdict(self.statistics), "figures": dict(self.figures())}
+        return [BEAT1, ujson.dumps(said).encode()]
 
     # --- from a router
 

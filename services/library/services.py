@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from time import monotonic
 from typing import Any, TypeVar
@@ -78,6 +78,11 @@ class Service:
             return handler
 
         return register
+
+    def tells(self, figures: Callable[[], Mapping[str, int]]) -> None:
+        """Has routers show its figures in STAT1: whole numbers by name, up to 64. It is asked in the loop's thread,
+        once in a heartbeat for each router, and must not block."""
+        self._loop.protocol.figures = figures
 
     # --- life
 

@@ -69,6 +69,14 @@ class Cache:
                 return
             time.sleep(_PAUSE_S)
 
+    def count(self) -> None:
+        """Looks how much there is."""
+        try:
+            with self._lock:
+                self.counters.holds(self._store.totals())
+        except StorageError as error:
+            self._tell(str(error))
+
     def close(self) -> None:
         """The end of the store."""
         with self._lock:

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 #: Calls in one transaction. Each has several operations already.
 _MOST = 32
 _SWEEP_S = 1.0
+_COUNT_S = 5.0
 _TELL_S = 60.0
 
 
@@ -25,10 +26,11 @@ def serve(settings: Settings, index: int) -> int:
         raise SettingsError("message_caches", f"{settings.message_caches}: there is no message cache {index}")
     cache = Cache(open_messages(settings))
     service = Service("message-cache", settings)
+    service.tells(lambda: cache.counters)
     service.answers_batch(internal(Internal.MESSAGES + index), idempotent=True, most=_MOST)(cache.answer)
     ended = threading.Event()
-    threading.Thread(target=_every, args=(_SWEEP_S, cache.sweep, ended), name="sweep", daemon=True).start()
-    threading.Thread(target=_every, args=(_TELL_S, _Teller(cache).tell, ended), name="figures", daemon=True).start()
+    for seconds, do in ((_SWEEP_S, cache.sweep), (_COUNT_S, cache.count), (_TELL_S, _Teller(cache).tell)):
+        threading.Thread(target=_every, args=(seconds, do, ended), name=do.__name__, daemon=True).start()
     try:
         return service.run()
     finally:

@@ -1,6 +1,7 @@
-"""Counters of workers and routers: how they are called here, and what they count (docs/metrics.md). Pure.
+"""Counters of workers, routers and services: how they are called here, and what they count (docs/metrics.md). Pure.
 
-`new_counters` of gateway and router have just these; those with a label are in families of their own.
+`new_counters` of gateway and router have just these, and so have the statistics of services and the counters of the
+message cache; those with a label are in families of their own.
 """
 
 from shared.outcomes import Outcome
@@ -77,6 +78,37 @@ ROUTER = {
     "service_errors": "Messages of services that do not decode.",
     "services_lost": "Instances of services that died.",
     "keys_refused": "Connections with a key that is not permitted.",
+}
+SERVICE = {
+    "calls": "Calls that came.",
+    "retries": "Calls among them that an instance which died may have done.",
+    "answered": "Calls answered by a handler, refusals included.",
+    "refused": "Calls among them whose answer is a refusal.",
+    "failed": "Calls whose handler raised, or returned what is no answer.",
+    "expired": "Calls that waited in the service for longer than anybody waits for the answer.",
+    "lost": "Calls whose router was gone before the answer.",
+    "asks": "Calls of its own, to other services.",
+    "links_lost": "Times that a router was lost.",
+    "strays": "Messages of routers that could not be read.",
+}
+MESSAGE_CACHE = {
+    "stored": "Messages stored.",
+    "copies": "Messages that had been stored before, and were not stored again.",
+    "refused_full": "Messages refused over a bound.",
+    "dropped_for_newer": "Messages dropped over a bound for newer ones.",
+    "collapsed": "Messages replaced by newer ones of the same collapse key.",
+    "replayed": "Messages read, to be sent or looked at.",
+    "acknowledged": "Messages taken out because they were acknowledged, or can never be delivered.",
+    "cleared": "Messages taken out with all others of their token.",
+    "expired": "Expired messages swept out.",
+    "transactions": "Transactions, of one operation or many.",
+    "failed": "Operations that the store failed to do.",
+    "refused": "Calls that made no sense.",
+}
+#: What it has, and does not count up.
+MESSAGE_CACHE_GAUGES = {
+    "messages": ("messages", "Messages in the store, which all message caches share."),
+    "bytes": ("bytes", "Bytes of these, with 128 for each message."),
 }
 FAIL_CODES = (
     "malformed", "unknown_command", "bad_options", "too_many_targets", "too_large", "not_supported", "hello_needed",

@@ -74,6 +74,7 @@ def families(answers: Answers) -> Iterator[Metric]:
         "worker_delivery_seconds", "A batch's way through a worker, for each push.", "worker", workers, "delivery"
     )
     yield from _fields(_SERVICE_GAUGES, "service", services)
+    yield from _of_services(services)
 
 
 def _fields(table: Mapping[str, tuple[str, str]], label: str, things: Figures) -> Iterator[Metric]:
@@ -112,13 +113,32 @@ def _of_workers(workers: Figures, slots: int) -> Iterator[Metric]:
     yield _gauge("connections", "Connections of clients, by protocol.", ["worker", "protocol"], samples)
 
 
+def _of_services(services: Figures) -> Iterator[Metric]:
+    yield from _counters("service", counters.SERVICE, {}, _called(services, "statistics"))
+    caches = {who: said for who, said in services.items() if who.rpartition("/")[0] == "message-cache"}
+    figures = _called(caches, "figures")
+    yield from _counters("message_cache", counters.MESSAGE_CACHE, {}, figures, "service")
+    gauges = {field: (f"message_cache_{name}", text) for field, (name, text) in counters.MESSAGE_CACHE_GAUGES.items()}
+    yield from _fields(gauges, "service", {who: said["counters"] for who, said in figures.items()})
+
+
+def _called(services: Figures, field: str) -> dict[str, Figures]:
+    """Their counters, where one looks for those of workers."""
+    return {who: {"counters": said.get(field, {})} for who, said in services.items()}
+
+
 def _counters(
-    label: str, plain: Mapping[str, str], labelled: Mapping[str, tuple[str, str, list[str], str]], things: Figures
+    kind: str,
+    plain: Mapping[str, str],
+    labelled: Mapping[str, tuple[str, str, list[str], str]],
+    things: Figures,
+    label: str = "",
 ) -> Iterator[Metric]:
+    label = label or kind
     # Who has not said anything yet has no samples: a zero would look as if it had begun anew.
     said = {who: thing["counters"] for who, thing in things.items() if thing["counters"]}
     for name, text in plain.items():
-        yield _counter(f"{label}_{name}", text, [label], [([who], counts.get(name, 0)) for who, counts in said.items()])
+        yield _counter(f"{kind}_{name}", text, [label], [([who], counts.get(name, 0)) for who, counts in said.items()])
     for prefix, (name, key, values, text) in labelled.items():
         samples = [([who, value], counts.get(prefix + value, 0)) for who, counts in said.items() for value in values]
         yield _counter(name, text, [label, key], samples)

@@ -153,6 +153,7 @@ local function store(expires, collapse, sender, most, most_bytes, room, drops_ol
   if size > most_bytes or size - saved > room or (is_over() and not drops_oldest) then
     return { 'full' }
   end
+  local collapsed = older and 1 or 0
   if older then
     remove(older)
     older, saved = false, 0
@@ -176,7 +177,7 @@ local function store(expires, collapse, sender, most, most_bytes, room, drops_ol
   count(sender, 1, size)
   redis.call('ZADD', due, 'LT', expires, token)
   redis.call('ZREM', idle, token)
-  return { 'stored', seq, dropped }
+  return { 'stored', seq, dropped, collapsed }
 end
 
 local function read(after, most, most_bytes)

@@ -84,7 +84,7 @@ class Turn:
         if older:
             self._remove(token, older[0])
         dropped = self._make_room(token, size, store.sender)
-        return Stored(self._insert(token, store, size), dropped)
+        return Stored(self._insert(token, store, size), dropped, int(older is not None))
 
     def _is_over(self, token: _Token, size: int, older: tuple[int, int] | None) -> bool:
         """Whether there are too many with one more of that size; `older` goes for it."""

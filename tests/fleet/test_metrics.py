@@ -19,7 +19,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
-    with Fleet(status=True, workers=2, routers=2) as started:
+    with Fleet(status=True, workers=2, routers=2, services="message-cache") as started:
         yield started
 
 
@@ -72,6 +72,25 @@ def test_pushes_are_counted_once_and_timed(fleet: Fleet) -> None:
         wait_until(lambda: grown("push_gateway_worker_delivery_seconds_count") == 7, "deliveries have been told")
         assert grown("push_gateway_api_requests_total", status="200") >= 7
         wait_until(lambda: value(scrape(fleet), "push_gateway_connections", protocol="v2") == 1, "it is counted")
+
+
+def test_what_the_message_cache_does_is_counted(fleet: Fleet) -> None:
+    cache = "push_gateway_message_cache_"
+    wait_until(lambda: any(name == f"{cache}stored_total" for name, _ in scrape(fleet)), "the cache has told")
+    assert value(scrape(fleet), f"{cache}stored_total") == 0
+    for collapse in ("score", "score", None):
+        said = {"token": "away", "payload": "x", "ttl": 60} | ({"collapse": collapse} if collapse else {})
+        assert Api(fleet).push(said).body["results"][0]["outcome"] == "STORED"
+    wait_until(lambda: value(scrape(fleet), f"{cache}stored_total") == 3, "it is told")
+    assert value(scrape(fleet), f"{cache}collapsed_total") == 1
+    assert value(scrape(fleet), "push_gateway_service_calls_total") > 0
+    wait_until(lambda: value(scrape(fleet), f"{cache}messages") == 2, "it has been counted")
+    with connect("v2", fleet.address) as client:
+        client.subscribe("away", ack=True)
+        for _ in range(2):
+            client.acknowledge(client.read_push().message_id)
+        wait_until(lambda: value(scrape(fleet), f"{cache}acknowledged_total") == 2, "it is told")
+        assert value(scrape(fleet), f"{cache}replayed_total") >= 2
 
 
 def test_workers_counters_never_fall_when_they_are_killed(fleet: Fleet) -> None:

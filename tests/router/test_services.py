@@ -450,6 +450,28 @@ def test_who_speaks_without_serve1_is_asked_who_it_is_once_a_heartbeat() -> None
     assert (core.heard(A, WHO1), core.heard(A, SERVING1)) == (0, 1)
 
 
+def test_what_a_service_counts_of_itself_is_shown() -> None:
+    core = DrivenServices()
+    core.serve(A)
+    core.tell(A, BEAT1, b'{"figures":{"kept":3},"statistics":{"calls":1}}')
+    (service,) = core.core.parts.services.services.values()
+    assert (service.statistics, service.figures) == ({"calls": 1}, {"kept": 3})
+    many = ujson.dumps({"figures": {str(number): number for number in range(65)}}).encode()
+    for wrong in (
+        b'{"figures":{"kept":1.5}}',
+        b'{"figures":[]}',
+        b"[]",
+        b"\xff",
+        many,
+        b'{"figures":{"%s":1}}' % (b"k" * 65),
+    ):
+        core.tell(A, BEAT1, wrong)
+    assert core.count("service_errors") == 6
+    assert service.figures == {"kept": 3}
+    core.tell(A, BEAT1)
+    assert service.figures == {}
+
+
 def test_a_pause_of_the_router_is_not_held_against_services() -> None:
     core = DrivenServices()
     core.serve(A)
@@ -528,7 +550,7 @@ def test_figures() -> None:
     assert said["services"] == {
         "chat/0061": {
             "topics": [[9, 16], [9, 18]], "window": 1, "outstanding": 1, "queued": 1, "leaving": False,
-            "heartbeat_age_s": 0.0,
+            "heartbeat_age_s": 0.0, "statistics": {}, "figures": {},
         }
     }  # fmt: skip
     assert said["router"]["unanswered_calls"] == 2

@@ -153,7 +153,10 @@ def test_an_answer_does_not_go_over_the_next_connection():
 
 def test_a_silent_router_is_lost_and_tried_again():
     service = Service()
-    assert service.sent(4.9) == [(0, [b"BEAT1"])]
+    service.protocol.figures = lambda: {"kept": 3}
+    ((number, (kind, body)),) = service.sent(4.9)
+    assert (number, kind, ujson.loads(body)["figures"]) == (0, b"BEAT1", {"kept": 3})
+    assert ujson.loads(body)["statistics"]["calls"] == 0
     service.sent(5.0)
     assert not service.protocol.is_serving
     assert service.protocol.links_to_open(5.1) == [0]

@@ -47,6 +47,11 @@ class Engine:
         self.batches.append(len(operations))
         return [Failed(self.fault)] * len(operations) if self.fault else self.store.apply(operations, now_ms)
 
+    def totals(self):
+        if self.fault:
+            raise StorageError(self.fault)
+        return self.store.totals()
+
     def sweep(self, now_ms, most):
         if self.fault:
             raise StorageError(self.fault)
@@ -109,7 +114,30 @@ def test_failures_are_answered_counted_and_told_once_in_a_while(engine, caplog):
 def test_what_is_counted():
     counters = Counters()
     message = Message(1, bytes(18), 3, 0, 5, b"")
-    counters.add([Stored(1, 2), Copy(1), Full(), Messages([message] * 3, 3, False), Dropped(4), Cleared(5), Failed("")])
-    assert counters.told() == (
-        "copies 1, dropped_for_newer 2, failed 1, refused_full 1, replayed 3, stored 1, taken_out 9, transactions 1"
+    counters.add(
+        [
+            Stored(1, 2),
+            Stored(2, 0, 1),
+            Copy(1),
+            Full(),
+            Messages([message] * 3, 3, False),
+            Dropped(4),
+            Cleared(5),
+            Failed(""),
+        ]
     )
+    assert counters.told() == (
+        "acknowledged 4, cleared 5, collapsed 1, copies 1, dropped_for_newer 2, failed 1, refused_full 1, replayed 3,"
+        " stored 2, transactions 1"
+    )
+
+
+def test_what_is_kept_is_counted(engine):
+    cache = Cache(engine, lambda: NOW)
+    cache.answer([call(store(1), store(2))])
+    assert (cache.counters["messages"], cache.counters["bytes"]) == (0, 0)
+    cache.count()
+    assert (cache.counters["messages"], cache.counters["bytes"]) == (2, 260)
+    engine.fault = "gone"
+    cache.count()
+    assert cache.counters["messages"] == 2

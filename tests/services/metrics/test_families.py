@@ -1,5 +1,6 @@
 """services/metrics: families out of STAT1, read back by Prometheus' own parser."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from prometheus_client.registry import Collector
 from gateway.counters import new_counters as worker_counters
 from router.counters import FAIL_CODES
 from router.counters import new_counters as router_counters
+from services.library.statistics import Statistics
+from services.message_cache.counters import Counters as CacheCounters
 from services.metrics import counters
 from services.metrics.families import Answers, families
 from shared.durations import Durations
@@ -38,8 +41,13 @@ def stat(**workers: dict[str, Any]) -> dict[str, Any]:
         "unanswered_call_bytes": 0, "remembered_ids": 0, "remembered_bytes": 0, "counters": router_counters(),
         "durations": {"worker_answer": Durations().fields(), "outcome": durations.fields()},
     }  # fmt: skip
-    service = {"window": 64, "outstanding": 1, "queued": 0, "leaving": False, "heartbeat_age_s": 0.1}
-    return {"router": router, "workers": workers, "services": {"group/1": service}, "totals": {"slots": 4096}}
+    service = {
+        "window": 64, "outstanding": 1, "queued": 0, "leaving": False, "heartbeat_age_s": 0.1,
+        "statistics": asdict(Statistics(calls=8)), "figures": {},
+    }  # fmt: skip
+    cache = service | {"figures": CacheCounters() | {"stored": 5, "bytes": 640}}
+    services = {"group/1": service, "message-cache/2": cache}
+    return {"router": router, "workers": workers, "services": services, "totals": {"slots": 4096}}
 
 
 def read(answers: Answers) -> tuple[Samples, dict[str, tuple[str, str]]]:
@@ -65,6 +73,8 @@ def test_names_are_those_of_the_counters() -> None:
         in_families = {prefix + value for prefix, (_, _, values, _) in labelled.items() for value in values}
         assert {*plain} | in_families == {*new}
     assert counters.FAIL_CODES == FAIL_CODES
+    assert {*counters.SERVICE} == {*asdict(Statistics())}
+    assert {*counters.MESSAGE_CACHE, *counters.MESSAGE_CACHE_GAUGES} == {*CacheCounters()}
 
 
 def test_zeros_show_from_the_start() -> None:
@@ -90,6 +100,17 @@ def test_values_and_units() -> None:
     assert samples["push_gateway_push_outcome_seconds_bucket", (("le", "0.005"), router)] == 10
     assert samples["push_gateway_push_outcome_seconds_bucket", (("le", "+Inf"), router)] == 12
     assert samples["push_gateway_push_outcome_seconds_sum", (router,)] == pytest.approx(120.03)
+
+
+def test_what_services_count_of_themselves() -> None:
+    samples, known = read({0: stat()})
+    cache = (("service", "message-cache/2"),)
+    assert samples["push_gateway_service_calls_total", (("service", "group/1"),)] == 8
+    assert samples["push_gateway_message_cache_stored_total", cache] == 5
+    assert samples["push_gateway_message_cache_replayed_total", cache] == 0
+    assert samples["push_gateway_message_cache_bytes", cache] == 640
+    assert known["push_gateway_message_cache_bytes"][0] == "gauge"
+    assert not [name for name, who in samples if "message_cache" in name and who != cache]
 
 
 def test_a_silent_router_is_down_and_has_no_zeros() -> None:

@@ -109,6 +109,7 @@ class Model:
             token.expire(now)
         if size_of(store) > self.bounds.bytes or (over() and not self.bounds.drops_oldest):
             return Full()
+        collapsed = len(older())
         for seq in older():
             token.remove(seq, now)
         dropped = 0
@@ -117,7 +118,7 @@ class Model:
             dropped += 1
         token.newest = max(token.newest + 1, number_at(now))
         token.kept[token.newest] = store
-        return Stored(token.newest, dropped)
+        return Stored(token.newest, dropped, collapsed)
 
     def read(self, token, after, most, most_bytes, now):
         messages, size = [], 0

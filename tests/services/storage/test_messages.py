@@ -147,9 +147,9 @@ def test_a_key_is_known_for_a_while_after_its_message_went(stores, goes):
 def test_the_newer_of_a_collapse_key_replaces_the_older(stores):
     cache = stores.new(Bounds())
     said = cache.apply([store(1, collapse="score"), store(2), store(3, collapse=""), store(4, collapse="score")], NOW)
-    assert said == [Stored(at(1), 0), Stored(at(2), 0), Stored(at(3), 0), Stored(at(4), 0)]
+    assert said == [Stored(at(1), 0), Stored(at(2), 0), Stored(at(3), 0), Stored(at(4), 0, 1)]
     assert seqs(cache) == [2, 3, 4]
-    assert cache.apply([store(5, token=b"bob", collapse="score"), store(6, collapse="")], NOW)[1] == Stored(at(5), 0)
+    assert cache.apply([store(5, token=b"bob", collapse="score"), store(6, collapse="")], NOW)[1] == Stored(at(5), 0, 1)
     assert seqs(cache) == [2, 4, 5]
 
 
@@ -188,7 +188,7 @@ def test_by_bytes_whoever_has_the_most_bytes_goes(stores):
 def test_the_newest_is_refused_where_that_is_the_policy(stores):
     cache = stores.new(Bounds(messages=2, drops_oldest=False))
     said = cache.apply([store(1), store(2, collapse="c"), store(3), store(4, collapse="c")], NOW)
-    assert said == [Stored(at(1), 0), Stored(at(2), 0), Full(), Stored(at(3), 0)]
+    assert said == [Stored(at(1), 0), Stored(at(2), 0), Full(), Stored(at(3), 0, 1)]
     assert cache.apply([Drop(b"alice", [at(1)]), store(5)], NOW) == [Dropped(1), Stored(at(4), 0)]
 
 
@@ -207,7 +207,7 @@ def test_over_the_bound_of_all_it_is_refused(stores):
     assert cache.apply(kept, NOW) == [Stored(at(1), 0)] * 3
     assert cache.totals() == Totals(3, 3 * OVERHEAD_BYTES)
     assert cache.apply([store(9, payload=b"")], NOW) == [Full()]
-    assert cache.apply([store(9, token=b"t1", payload=b"", collapse="c")], NOW) == [Stored(at(2), 0)]
+    assert cache.apply([store(9, token=b"t1", payload=b"", collapse="c")], NOW) == [Stored(at(2), 0, 1)]
     assert cache.apply([Clear(b"t2")], NOW) == [Cleared(1)]
     assert cache.apply([store(9, payload=b"")], NOW) == [Stored(at(1), 0)]
 
