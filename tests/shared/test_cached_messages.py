@@ -41,7 +41,7 @@ operations = st.one_of(
     st.builds(Count, tokens),
 )
 results = st.one_of(
-    st.builds(Stored, wholes, wholes),
+    st.builds(Stored, wholes, wholes, wholes),
     st.builds(Copy, wholes),
     st.builds(Full),
     st.builds(codec.Failed, st.text()),
@@ -66,7 +66,7 @@ def test_operations_spelled_out():
 
 def test_results_spelled_out():
     body = codec.encode_results([Stored(7, 0), Full(), Messages([Message(7, KEY, 3, 0, 5, b"hi")], 9, True)])
-    assert msgpack.unpackb(body) == [["stored", 7, 0], ["full"], ["messages", [[7, KEY, 3, 0, 5, b"hi"]], 9, True]]
+    assert msgpack.unpackb(body) == [["stored", 7, 0, 0], ["full"], ["messages", [[7, KEY, 3, 0, 5, b"hi"]], 9, True]]
 
 
 @given(st.lists(operations))
@@ -86,7 +86,14 @@ def test_results_come_back(sent):
 def test_tokens_may_be_text_and_unknown_fields_are_passed_over():
     body = msgpack.packb([["read", "alice", 0, 10, 1000, "new"], ["count", "bob", None]])
     assert codec.decode_operations(body) == [Read(b"alice", 0, 10, 1000), Count(b"bob")]
-    assert codec.decode_results(msgpack.packb([["copy", 3, "new"]])) == [Copy(3)]
+    assert codec.decode_results(msgpack.packb([["copy", 3, "new"], ["stored", 4, 0, 1, "new"]])) == [
+        Copy(3),
+        Stored(4, 0, 1),
+    ]
+
+
+def test_an_older_cache_does_not_say_whether_it_replaced_one():
+    assert codec.decode_results(msgpack.packb([["stored", 4, 2]])) == [Stored(4, 2, 0)]
 
 
 @pytest.mark.parametrize(
