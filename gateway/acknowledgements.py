@@ -11,6 +11,7 @@ from gateway.late_outcomes import LateOutcomes
 from gateway.send_queues import unacknowledged_bytes
 from gateway.stored_states import MAYBE_STORED, NOT_STORED, StoredState, Written
 from gateway.storing import Storing
+from shared.durations import Durations
 from shared.outcomes import Outcome
 
 #: Connections whose kernel is asked, per tick.
@@ -30,6 +31,8 @@ class Acknowledgements:
         self._deadlines: list[tuple[float, int, Written]] = []
         self._order = count()
         self._scheduled = False
+        #: From the write of a push to its PUB_ACK.
+        self.times = Durations()
         clients.each_tick(self._tick)
 
     # --- what was written
@@ -39,7 +42,7 @@ class Acknowledgements:
         state = connection.stored
         if state is None:
             state = connection.stored = StoredState(live=True)
-        written = Written(key, message_id, seq, size)
+        written = Written(key, message_id, seq, size, time.monotonic())
         if message_id:
             state.window[message_id] = written
         else:
@@ -76,6 +79,8 @@ class Acknowledgements:
         written = state.window.pop(message_id, None)
         if written is None:
             return
+        if written.at:
+            self.times.add(time.monotonic() - written.at)
         recent = connection.recent
         if recent and written.key in recent:  # a copy of it needs neither storing nor sending
             recent[written.key] = (Outcome.ACKED, recent[written.key][1])

@@ -17,13 +17,14 @@ UNKNOWN_SEQ, MAYBE_STORED, NOT_STORED = 0, -1, -2
 class Written:
     """A push that has been written to its client, and that the cache has, or whose acknowledgement is waited for."""
 
-    __slots__ = ("acked", "key", "message_id", "otherwise", "push", "seq", "size")
+    __slots__ = ("acked", "at", "key", "message_id", "otherwise", "push", "seq", "size")
 
-    def __init__(self, key: bytes, message_id: int, seq: int, size: int) -> None:
+    def __init__(self, key: bytes, message_id: int, seq: int, size: int, at: float = 0.0) -> None:
         self.key = key  # id prefix and position, 18 bytes
         self.message_id = message_id  # 0: its client cannot acknowledge it
         self.seq = seq  # in the cache
         self.size = size  # on the wire, bytes
+        self.at = at  # when it was, monotonic seconds; 0.0: another worker has done it
         self.acked = False
         self.push: Any = None  # the HeldPush whose sender waits for the acknowledgement
         self.otherwise = 0  # its outcome if none comes

@@ -19,12 +19,14 @@ def figures(parts: Parts, now: float) -> dict[str, Any]:
         [ms, counter], `settled` (whether there has been a ring), `live`, `leaving`, `restarting` and `lost` (numbers
         of workers), `claims`, `pushes_parked`, `unanswered_requests`, `unanswered_bytes`, `unanswered_calls` and
         `unanswered_call_bytes` (to services), `connections` (senders remembered), `remembered_ids`,
-        `remembered_bytes`, `counters` (router.counters), `durations` (shared.durations) of `worker_answer`, from a
-        batch's leave to its answer, and `outcome`, from a request to its pushes' outcomes.
+        `remembered_bytes`, `counters` (router.counters), `durations` (shared.durations) of `queue`, from a request to
+        its pushes' leave for a worker, `worker_answer`, from a batch's leave to its answer, and `outcome`, from a
+        request to its pushes' outcomes.
     `workers`: by name: `state` (one of those four), `slots` owned, `heartbeat_age_s`, `pid`, `version`,
         `batches_in_flight`, `pushes_waiting` in the router, `claims` in force, `routers` (positions) that it hears,
         `epoch` it knows, `connections` by protocol, `counters` and `durations` of `delivery`, a batch's way through
-        it, the last five as it said last.
+        it, and `acknowledgement`, from a push's write to its PUB_ACK, `queues` (pushes `held` for clients on their way,
+        operations that no message `cache` has answered), the last six as it said last.
     `services`: by name/instance: `topics` [[signal, sub_signal], ...], `window`, `outstanding` calls, `queued` ones
         that wait for this instance, `leaving`, `heartbeat_age_s`, and as it said last `statistics` of its calls and
         `figures` of its own.
@@ -74,6 +76,7 @@ def _router(parts: Parts, now: float) -> dict[str, Any]:
         "remembered_bytes": parts.repeats.bytes,
         "counters": parts.counters,
         "durations": {
+            "queue": parts.pushes.queue_times.fields(),
             "worker_answer": parts.pushes.answer_times.fields(),
             "outcome": parts.pushes.outcome_times.fields(),
         },
@@ -94,7 +97,11 @@ def _worker(parts: Parts, worker: Worker, slots: int, waiting: int, now: float) 
         "epoch": worker.figures.get("epoch", [0, 0]),
         "connections": _whole_numbers(worker.figures.get("connections")),
         "counters": _whole_numbers(worker.figures.get("counters")),
-        "durations": {"delivery": checked_durations(worker.figures.get("delivery_times"))},
+        "queues": _whole_numbers(worker.figures.get("queues")),
+        "durations": {
+            "delivery": checked_durations(worker.figures.get("delivery_times")),
+            "acknowledgement": checked_durations(worker.figures.get("acknowledgement_times")),
+        },
     }
 
 

@@ -25,6 +25,11 @@ _WORKER_GAUGES = {
     "pushes_waiting": ("worker_pushes_waiting", "Pushes that wait in the router for the worker."),
     "claims": ("worker_claims", "Clients that are with the worker, and not with their owner."),
 }
+#: Field of these `queues`.
+_WORKER_QUEUES = {
+    "held": ("worker_held_pushes", "Pushes that wait in the worker for clients on their way, or behind a replay."),
+    "cache": ("worker_cache_operations", "Operations of the worker that no message cache has answered."),
+}
 #: Field of STAT1's `router`.
 _ROUTER_GAUGES = {
     "uptime_s": ("router_uptime_seconds", "Since the router has started."),
@@ -48,8 +53,16 @@ _SERVICE_GAUGES = {
     "heartbeat_age_s": ("service_heartbeat_age_seconds", "Since the router has heard of the instance."),
 }
 _ROUTER_DURATIONS = {
+    "queue": ("push_queue_seconds", "From a request to the leave of each of its pushes for a worker."),
     "worker_answer": ("worker_answer_seconds", "From a batch's leave for a worker to its answer, for each push."),
     "outcome": ("push_outcome_seconds", "From a request to the outcome of each of its pushes, in the router."),
+}
+_WORKER_DURATIONS = {
+    "delivery": ("worker_delivery_seconds", "A batch's way through a worker, for each push."),
+    "acknowledgement": (
+        "push_acknowledgement_seconds",
+        "From the write of a push to its PUB_ACK, of those that are stored or whose sender waits for it.",
+    ),
 }
 
 
@@ -68,11 +81,11 @@ def families(answers: Answers) -> Iterator[Metric]:
     for field, (name, text) in _ROUTER_DURATIONS.items():
         yield _histogram(name, text, "router", routers, field)
     yield from _fields(_WORKER_GAUGES, "worker", workers)
+    yield from _fields(_WORKER_QUEUES, "worker", {who: said.get("queues", {}) for who, said in workers.items()})
     yield from _of_workers(workers, int(first.get("totals", {}).get("slots", 0)))
     yield from _counters("worker", counters.WORKER, counters.WORKER_FAMILIES, workers)
-    yield _histogram(
-        "worker_delivery_seconds", "A batch's way through a worker, for each push.", "worker", workers, "delivery"
-    )
+    for field, (name, text) in _WORKER_DURATIONS.items():
+        yield _histogram(name, text, "worker", workers, field)
     yield from _fields(_SERVICE_GAUGES, "service", services)
     yield from _of_services(services)
 

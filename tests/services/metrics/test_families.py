@@ -25,6 +25,7 @@ def worker(**said: Any) -> dict[str, Any]:
         "state": "live", "slots": 1024, "heartbeat_age_s": 0.25, "batches_in_flight": 1, "pushes_waiting": 2,
         "claims": 3, "epoch": [1_700_000_000_000, 5], "connections": {"v0": 7, "unbound": 1},
         "counters": worker_counters(), "durations": {"delivery": Durations().fields()},
+        "queues": {"held": 4, "cache": 0},
     }  # fmt: skip
     return fields | said
 
@@ -39,7 +40,10 @@ def stat(**workers: dict[str, Any]) -> dict[str, Any]:
         "settled": True, "live": 1, "leaving": 0, "restarting": 0, "lost": 0, "claims": 0, "pushes_parked": 0,
         "unanswered_requests": 0, "unanswered_bytes": 0, "connections": 1, "unanswered_calls": 0,
         "unanswered_call_bytes": 0, "remembered_ids": 0, "remembered_bytes": 0, "counters": router_counters(),
-        "durations": {"worker_answer": Durations().fields(), "outcome": durations.fields()},
+        "durations": {
+            name: times.fields()
+            for name, times in (("queue", Durations()), ("worker_answer", Durations()), ("outcome", durations))
+        },
     }  # fmt: skip
     service = {
         "window": 64, "outstanding": 1, "queued": 0, "leaving": False, "heartbeat_age_s": 0.1,
@@ -93,12 +97,14 @@ def test_values_and_units() -> None:
     who, router = ("worker", "here/0"), ("router", "0")
     assert samples["push_gateway_connections_closed_total", (("reason", "kicked"), who)] == 4
     assert samples["push_gateway_worker_ring_share_ratio", (who,)] == 0.25
+    assert samples["push_gateway_worker_held_pushes", (who,)] == 4
     assert samples["push_gateway_worker_ring_epoch_start_timestamp_seconds", (who,)] == 1_700_000_000
     assert samples["push_gateway_worker_state", (("state", "live"), who)] == 1
     assert samples["push_gateway_worker_state", (("state", "lost"), who)] == 0
     assert samples["push_gateway_push_outcome_seconds_bucket", (("le", "0.0025"), router)] == 0
     assert samples["push_gateway_push_outcome_seconds_bucket", (("le", "0.005"), router)] == 10
     assert samples["push_gateway_push_outcome_seconds_bucket", (("le", "+Inf"), router)] == 12
+    assert samples["push_gateway_push_queue_seconds_count", (router,)] == 0
     assert samples["push_gateway_push_outcome_seconds_sum", (router,)] == pytest.approx(120.03)
 
 
