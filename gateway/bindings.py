@@ -74,7 +74,7 @@ class Bindings:
         connection.pending = None
         was_bound = pending.ack is not None and bool(connection.fan_out_seen)
         if not was_bound:
-            connection.fan_out_seen = self._fan_outs.latest
+            connection.fan_out_seen = self._fan_outs.for_new
         if not self.enter(connection, pending.token):
             return False
         self._clients.answer(connection, self._rules.welcome(connection, pending))

@@ -16,7 +16,8 @@ from gateway.connections import Protocol as ClientProtocol
 from gateway.counters import outcome_counter
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
-from gateway.fan_outs import FanOuts, seen_of
+from gateway.fan_outs import FanOuts
+from gateway.fan_outs_seen import seen_of
 from gateway.held_pushes import HeldPush
 from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
@@ -164,7 +165,7 @@ class BusHandlers:
     def _note_ring(self) -> None:
         """For a successor: it tells a router that has started meanwhile, too, who there is."""
         ring = zlib.compress(ujson.dumps(bus.ring_fields(self._ownership.news)).encode(), 1)
-        self._clients.ledger.note_own("ring", ring if len(ring) <= _NOTED_RING_MAX else b"")
+        self._clients.ledger.note_own(ring=ring if len(ring) <= _NOTED_RING_MAX else b"")
 
     def _noted_ring(self) -> dict[str, Any] | None:
         """The ring that a predecessor followed."""
@@ -266,8 +267,9 @@ class BusHandlers:
             "version": __version__,
             "stores": True,
             "targets": True,
+            "resumed": self._fan_outs.marks.resumed,
             "origins": True,
-            "fan_out": seen_of(self._fan_outs.latest, router),
+            "fan_out": seen_of(self._fan_outs.for_new, router),
             "routers": self._routers.positions,
             "claims": len(self._deliveries.claims.mine),
         }

@@ -76,7 +76,7 @@ class Claiming:
     def _claim(self, claim: Claim) -> None:
         self._claims.make(claim)
         if not self._clients.ledger.own.get("claims"):  # a successor's READY1 announces all that it may have to claim
-            self._clients.ledger.note_own("claims", True)
+            self._clients.ledger.note_own(claims=True)
         self._to_claim.append(claim)
         self._clients.counters["clients_claimed"] += 1
         self._schedule()

@@ -18,7 +18,7 @@ import gevent
 from gateway.closing import count_close, log_close
 from gateway.connections import Connection, State
 from gateway.ledgers import READING, WRITING, Ledger, for_one_process
-from gateway.sends import LANGUAGE, Data, send, send_each
+from gateway.sends import LANGUAGE, Data, SendEach, send, send_each
 from gateway.streams import Event, StreamLimits, next_event
 from gateway.tables import ConnectionTable
 from gateway.timer_wheel import TimerWheel
@@ -73,7 +73,7 @@ class ClientLoop:
 
     #: The system calls on clients' sockets that other modules make too; a simulation puts its own here.
     send_bytes: Callable[[int, Data], int] = staticmethod(send)
-    send_each: Callable[[list[int], bytes, "memoryview[int]", int], list[tuple[int, int]]] = staticmethod(send_each)
+    send_each: SendEach = staticmethod(send_each)
     close_descriptor: Callable[[int], None] = staticmethod(os.close)
 
     def __init__(

@@ -24,6 +24,7 @@ _KEYS = {
     "proxied": "x",
     "window_bits": "z",
     "beat": "h",
+    "fan_out_seen": "f",
 }
 _LOGIN, _EXTRA = "l", "e"
 _FIELDS = tuple(_KEYS.items())
@@ -53,6 +54,7 @@ def decode_facts(data: bytes, fd: int) -> Connection:
             if key in facts:
                 setattr(connection, name, facts.pop(key))
         Protocol(connection.protocol), State(connection.state)  # there are no others
+        connection.fan_out_seen = tuple([int(number) for number in connection.fan_out_seen])
         if _LOGIN in facts:
             connection.login = login_from_fields(facts.pop(_LOGIN))
         extra = {**facts.pop(_EXTRA, {}), **facts}

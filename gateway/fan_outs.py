@@ -6,87 +6,34 @@ fan-out gets it exactly once: its new worker sends what is missing and skips wha
 known yet gets its copy when they are; the counts wait a moment for that.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from gateway.client_loop import ClientLoop
 from gateway.connections import NO_FAN_OUT, SPECIAL, Connection, FanOutsSeen, Granted, Protocol, State
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
+from gateway.fan_out_marks import FanOutMarks
+from gateway.fan_outs_seen import merged, seen_of, with_seen
 from gateway.groups import Groups
-from gateway.ledgers import WRITING
-from shared.bus import REPEATABLE, FanOut, Target
+from gateway.ledgers import WRITING, Mark
+from gateway.recent_fan_outs import NAMES, RecentFanOuts, Running
+from shared.bus import FanOut, Target
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
 from shared.signals import V0_SIGNALS
 
 #: About 5 ms of writing.
 _RECORDS_PER_TURN = 500
-#: Fan-outs are kept for clients on their way here, this long (ticks), so many, and so many bytes. A hand-over takes
-#: milliseconds; each client that moves has them looked at.
-_KEEP_TICKS = 10
-_KEEP_MOST = 1000
-_KEEP_BYTES = 16 << 20
 #: Counts wait so long (ticks) for clients whose groups are not known.
 _ASK_TICKS = 2
 _OWN_COPY = Granted.ACK | Granted.IDS | Granted.AES_GCM
 #: What the bytes of a copy depend on, beside the protocol.
 _ENCODING = SPECIAL | Granted.CAMEL | Granted.LOWER
 
-_NAMES = {
-    Outcome.SENT: "sent",
-    Outcome.BUFFERED: "buffered",
-    Outcome.OVERLOADED: "overloaded",
-    Outcome.REFUSED: "refused",
-    Outcome.TOO_LARGE: "too_large",
-    Outcome.ACKED: "acked",
-    Outcome.STORED: "stored",
-    Outcome.OFFLINE: "offline",
-}
-
 #: Tells a router what became of its fan-out: router, number, the counts.
 Report = Callable[[int, int, dict[str, int]], None]
-
-
-def seen_of(seen: FanOutsSeen, router: int) -> int:
-    """The last number seen of one router; 0: none."""
-    return seen[router] if router < len(seen) else 0
-
-
-def with_seen(seen: FanOutsSeen, router: int, number: int) -> FanOutsSeen:
-    """The same with another number for one router."""
-    longer = seen + (0,) * (router + 1 - len(seen))
-    return (*longer[:router], number, *longer[router + 1 :])
-
-
-def merged(seen: FanOutsSeen, other: FanOutsSeen) -> FanOutsSeen:
-    """The greater number of each router; `other` itself, if none of `seen` is greater."""
-    if len(seen) > len(other):
-        other += (0,) * (len(seen) - len(other))
-    greater = tuple([max(seen_of(seen, router), number) for router, number in enumerate(other)])
-    return other if greater == other else greater
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    router: int
-    fan_out: FanOut
-    tick: int
-    reports: list[tuple[int, int]]  # router and number: its own, and those of copies that came while it ran
-    latest: FanOutsSeen  # what has been seen of all routers by who has seen this one
-    after: dict[
-        FanOutsSeen, FanOutsSeen
-    ]  # what a record has seen behind it, by what it had seen before: shared objects
-    at: int = 0  # next record to look at
-    members: list[Connection] | None = None  # of its target, as they were when it began
-    waiting: set[Connection] = field(default_factory=set)  # they may be members
-    gone: int = 0  # of these, who moved before that was known
-    blind: bool = False  # nobody could be asked who is a member
-    done: bool = False
-    told: bool = False
-    counts: dict[str, int] = field(default_factory=lambda: {"matched": 0, **dict.fromkeys(_NAMES.values(), 0)})
-    encoded: dict[int, bytes | int] = field(default_factory=dict)
 
 
 class FanOuts:
@@ -98,59 +45,75 @@ class FanOuts:
         self._deliveries = deliveries
         self._encoder = encoder
         self._payload_max = payload_max
-        self._queue: deque[_Running] = deque()
-        self._recent: deque[_Running] = deque()
-        self._recent_bytes = 0
+        self._queue: deque[Running] = deque()
+        self._recent = RecentFanOuts()
         # Of the recent ones: those whose counts are not told, and those that wait for groups of clients. In order.
-        self._untold: dict[_Running, None] = {}
-        self._awaiting: dict[_Running, None] = {}
+        self._untold: dict[Running, None] = {}
+        self._awaiting: dict[Running, None] = {}
+        self.marks = FanOutMarks(clients.ledger)
         self.report: Report = lambda router, number, counts: None
-        self.latest: FanOutsSeen = NO_FAN_OUT
+        self.latest: FanOutsSeen = NO_FAN_OUT  # all that came here
+        #: The same, and what a predecessor had begun: it is not for clients that come now.
+        self.for_new: FanOutsSeen = NO_FAN_OUT
+        self._done: FanOutsSeen = NO_FAN_OUT
         clients.each_tick(self._forget)
+
+    def go_on(self) -> None:
+        """After a predecessor that died: what it had done is done, what it had begun comes once more."""
+        self._done = self.latest = self.marks.go_on()
+        self.for_new = merged(self.marks.begun, self.latest)
 
     def start(self, router: int, fan_out: FanOut) -> None:
         """Begin, behind those that are running. A copy of a recent one is answered with the first's counts."""
-        first = self._first_of(fan_out)
+        first = self._recent.numbered(router, fan_out.number) or self._recent.copied_by(fan_out)
         if first:
             self._clients.counters["copies_dropped"] += 1
-            if not first.told:
+            if first.told:
+                self.report(router, fan_out.number, first.report())
+            elif (router, fan_out.number) not in first.reports:
                 first.reports.append((router, fan_out.number))
-            else:
-                self.report(router, fan_out.number, _counts(first))
             return
-        number = max(fan_out.number, seen_of(self.latest, router))
-        before, self.latest = self.latest, with_seen(self.latest, router, number)
-        self._clients.ledger.note_own("fan_outs", self.latest)  # a successor must not send it again
-        tick, reports = self._clients.wheel.tick, [(router, fan_out.number)]
-        running = _Running(router, fan_out, tick, reports, self.latest, {before: self.latest})
-        self._recent.append(running)
+        if fan_out.number <= seen_of(self.latest, router):  # it was done, and what became of it is not known any more
+            self._clients.counters["copies_dropped"] += 1
+            self.report(router, fan_out.number, {"unknown": 1})
+            return
+        self.latest = with_seen(self.latest, router, fan_out.number)
+        self.for_new = merged(self.for_new, self.latest)
+        running = self._taken_in(router, fan_out)
+        self._recent.add(running)
         self._untold[running] = None
-        self._recent_bytes += len(fan_out.payload)
         self._queue.append(running)
         if len(self._queue) == 1:
             self._run()
 
-    def _first_of(self, fan_out: FanOut) -> _Running | None:
-        if not fan_out.segment.flags & REPEATABLE:
-            return None
-        prefix = fan_out.segment.id_prefix
-        return next((kept for kept in self._recent if kept.fan_out.segment.id_prefix == prefix), None)
+    def _taken_in(self, router: int, fan_out: FanOut) -> Running:
+        tick, reports = self._clients.wheel.tick, [(router, fan_out.number)]
+        running = Running(router, fan_out, tick, time.monotonic(), reports, self.latest)
+        if self.marks.is_left(router, fan_out.number):
+            had, running.gone = self.marks.left_of(router, fan_out.number)
+            running.counts["matched"] = running.counts["sent"] = had
+        return running
 
     def catch_up(self, connection: Connection, leaving: bool = False) -> None:
         """A client has moved here: send the fan-outs that it has missed. `leaving`: it is about to move.
 
         Then it has had what is done here: if it was no member at that time, it is not to get it as one who has joined.
         """
-        for running in list(self._recent):
-            if leaving and running.done:
-                continue
-            if running.fan_out.number > seen_of(connection.fan_out_seen, running.router):
+        missed = self._recent.missed_by(connection, self.groups)
+        if leaving:
+            missed = [running for running in missed if not running.done]
+        if missed:
+            self._clients.ledger.mark(connection, Mark.OWED)  # half of them would be neither seen nor missed
+            for running in missed:
                 self._catch_up_with(running, connection)
         connection.fan_out_seen = merged(connection.fan_out_seen, self.latest)  # mostly the object that all share
+        if missed and connection.fd >= 0:
+            self._clients.ledger.note(connection)
+            self._clients.ledger.mark(connection)
 
-    def _catch_up_with(self, running: _Running, connection: Connection) -> None:
+    def _catch_up_with(self, running: Running, connection: Connection) -> None:
         target = running.fan_out.target
-        if target is None or self.groups.is_of(connection, target):
+        if target is None or self._was_of(connection, target, running):
             self._deliver(running, connection)
         elif target.kind == "group" and connection in self.groups.unknown:
             running.waiting.add(connection)
@@ -161,9 +124,14 @@ class FanOuts:
         for running in [kept for kept in self._awaiting if connection in kept.waiting]:
             running.waiting.discard(connection)
             target = running.fan_out.target
-            if target and self.groups.is_of(connection, target):
+            if target and self._was_of(connection, target, running):
                 self._deliver(running, connection)
             self._tell_if_known(running)
+
+    def _was_of(self, connection: Connection, target: Target, running: Running) -> bool:
+        """Whether a client is one of a target, and has not joined behind the push."""
+        joined_at = self.groups.joined_at(connection, target.name) if target.kind == "group" else 0
+        return joined_at <= running.came_at and self.groups.is_of(connection, target)
 
     def gone(self, connection: Connection) -> None:
         """A client has been closed or has moved before its groups were known."""
@@ -177,6 +145,9 @@ class FanOuts:
         if not self._queue:
             return
         running = self._queue[0]
+        if not running.mark:
+            number = running.fan_out.number
+            running.mark = self.marks.begin(running.router, number, done=self._done, begun=self.latest)
         by_fd = self._clients.table.by_fd
         among = by_fd if running.fan_out.target is None else self._members(running, running.fan_out.target)
         end = min(running.at + _RECORDS_PER_TURN, len(among))
@@ -190,7 +161,7 @@ class FanOuts:
             return
         self._queue.popleft()
         running.encoded.clear()
-        running.members, running.done = None, True
+        running.members, running.done, self._done = None, True, running.latest
         self._tell_if_known(running)
         self._forget(self._clients.wheel.tick)
         if self._queue:
@@ -203,7 +174,7 @@ class FanOuts:
         for running in list(self._untold):
             self._tell(running)
 
-    def _members(self, running: _Running, target: Target) -> "list[Connection | None]":
+    def _members(self, running: Running, target: Target) -> "list[Connection | None]":
         """The clients of its target, as they were when it began; who may be one is noted then."""
         if running.members is None:
             running.members = list(self.groups.clients_of(target))
@@ -219,27 +190,28 @@ class FanOuts:
                     self._awaiting[running] = None
         return running.members  # type: ignore[return-value]
 
-    def _tell_if_known(self, running: _Running) -> None:
+    def _tell_if_known(self, running: Running) -> None:
         if not running.waiting:
             self._awaiting.pop(running, None)
         if running.done and not running.told and not running.waiting:
             self._tell(running)
 
-    def _tell(self, running: _Running) -> None:
+    def _tell(self, running: Running) -> None:
         running.told = True
         self._untold.pop(running, None)
         for router, number in running.reports:
-            self.report(router, number, _counts(running))
+            self.report(router, number, running.report())
 
-    def _deliver_plain(self, running: _Running, records: "list[Connection | None]") -> None:
+    def _deliver_plain(self, running: Running, records: "list[Connection | None]") -> None:
         """Deliver to those who have not seen it: to those who get the same bytes together, then to all others.
 
         In this order: what comes behind may close a socket, and none is sent to that is closed.
         """
         same, others = self._choose(running, records)
-        words, rest = self._clients.ledger.words, []
+        marks, rest = self.marks, []
         for data, connections in same.items():
-            missed = self._clients.send_each([connection.fd for connection in connections], data, words, WRITING)
+            descriptors = [connection.fd for connection in connections]
+            missed = self._clients.send_each(descriptors, data, marks.words, WRITING, marks.by_fd, running.mark)
             sent = len(connections) - len(missed)
             running.counts["matched"] += sent
             running.counts["sent"] += sent
@@ -251,7 +223,7 @@ class FanOuts:
                 self._clients.guarded(self._deliver, running, connection)
 
     def _choose(
-        self, running: _Running, records: "list[Connection | None]"
+        self, running: Running, records: "list[Connection | None]"
     ) -> tuple[dict[bytes, list[Connection]], list[Connection]]:
         """Who is to get it: by the bytes that they are to be sent, marked as having seen it; and all others.
 
@@ -287,37 +259,41 @@ class FanOuts:
                 others.append(connection)
         return same, others
 
-    def _deliver_rest(self, running: _Running, connection: Connection, data: bytes, taken: int) -> None:
+    def _deliver_rest(self, running: Running, connection: Connection, data: bytes, taken: int) -> None:
+        self.marks.sending(connection.fd, running.mark)
         self._count(running, self._clients.write_rest(connection, data, taken))
 
     @staticmethod
-    def _after(running: _Running, seen: FanOutsSeen) -> FanOutsSeen:
+    def _after(running: Running, seen: FanOutsSeen) -> FanOutsSeen:
         after = running.after.get(seen)
         if after is None:
             after = running.after[seen] = merged(seen, running.latest)
         return after
 
-    def _deliver(self, running: _Running, connection: Connection) -> None:
-        connection.fan_out_seen = self._after(running, connection.fan_out_seen)
+    def _deliver(self, running: Running, connection: Connection) -> None:
         copy = self._copy(running, connection)
+        self.marks.sending(connection.fd, running.mark)
+        connection.fan_out_seen = self._after(running, connection.fan_out_seen)
         if copy is None:
             segment = running.fan_out.segment._replace(flags=0)
             copy = self._deliveries.deliver(connection, segment, 0, running.fan_out.payload)
-        self._count(running, copy if isinstance(copy, int) else self._clients.write(connection, copy))
+        outcome = copy if isinstance(copy, int) else self._clients.write(connection, copy)
+        self.marks.sent()
+        self._count(running, outcome)
 
-    def _copy(self, running: _Running, connection: Connection) -> bytes | int | None:
+    def _copy(self, running: Running, connection: Connection) -> bytes | int | None:
         """The bytes for clients like this one, or the outcome that all of them get; None: each gets its own."""
         kind = (connection.granted & _ENCODING) << 8 | connection.window_bits << 4 | connection.protocol
         if kind not in running.encoded and not connection.granted & _OWN_COPY:
             self._clients.guarded(self._prepare, running, connection, kind)
         return running.encoded.get(kind)
 
-    def _prepare(self, running: _Running, connection: Connection, kind: int) -> None:
+    def _prepare(self, running: Running, connection: Connection, kind: int) -> None:
         running.encoded[kind] = self._encode(running.fan_out, connection)
 
-    def _count(self, running: _Running, outcome: int) -> None:
+    def _count(self, running: Running, outcome: int) -> None:
         running.counts["matched"] += 1
-        running.counts[_NAMES[Outcome(outcome)]] += 1
+        running.counts[NAMES[Outcome(outcome)]] += 1
 
     def _encode(self, fan_out: FanOut, connection: Connection) -> bytes | int:
         """The bytes for clients like this one, or the outcome that all of them get."""
@@ -340,26 +316,9 @@ class FanOuts:
                 break
             if running.done:
                 self._tell(running)
-        while self._recent and not (self._queue and self._recent[0] is self._queue[0]):
-            oldest = self._recent[0]
-            if (
-                tick - oldest.tick < _KEEP_TICKS
-                and self._recent_bytes <= _KEEP_BYTES
-                and len(self._recent) <= _KEEP_MOST
-            ):
-                return
-            self._recent_bytes -= len(oldest.fan_out.payload)
-            self._recent.popleft()
-            self._awaiting.pop(oldest, None)
-            if not oldest.told:
-                self._tell(oldest)
+        self._recent.forget(tick, self._queue[0] if self._queue else None, self._forgotten)
 
-
-def _counts(running: _Running) -> dict[str, int]:
-    """What became of it, and how many may still get it, or may have missed it."""
-    counts, unknown = dict(running.counts), len(running.waiting) + running.gone
-    if unknown or running.blind:
-        counts["unknown"] = unknown
-    if running.blind:
-        counts["blind"] = 1
-    return counts
+    def _forgotten(self, running: Running) -> None:
+        self._awaiting.pop(running, None)
+        if not running.told:
+            self._tell(running)

@@ -23,6 +23,7 @@ class Groups:
         self._last: tuple[str, ...] = ()  # shared by clients that are alike
         self.unknown: set[Connection] = set()
         self.blind = False
+        self._joined: dict[Connection, dict[str, float]] = {}  # who has joined what lately
         #: Users and groups that have got their first client, or lost their last one, since this was cleared.
         self.changed: dict[Target, None] = {}
 
@@ -39,6 +40,7 @@ class Groups:
     def released(self, connection: Connection) -> None:
         """It is here no more, or has another token."""
         self.unknown.discard(connection)
+        self._joined.pop(connection, None)
         uid, groups = self._of.pop(connection, (None, ()))
         if uid is not None:
             self._remove(Target("uid", uid), connection)
@@ -63,12 +65,19 @@ class Groups:
         else:
             del self._of[connection]
 
-    def join(self, connection: Connection, group: str) -> None:
-        """It is in one group more."""
+    def join(self, connection: Connection, group: str, now: float = 0) -> None:
+        """It is in one group more, since `now`: monotonic seconds, which all workers of a host share."""
+        self.joined(connection, {group: now})
         self.set_groups(connection, (*self.groups_of(connection), group))
+
+    def joined(self, connection: Connection, groups: dict[str, float]) -> None:
+        """Since when it is in groups that it has joined lately."""
+        if groups:
+            self._joined[connection] = {**groups, **self._joined.get(connection, {})}
 
     def leave(self, connection: Connection, group: str) -> None:
         """It is in a group no more."""
+        self._joined.get(connection, {}).pop(group, None)
         self.set_groups(connection, [other for other in self.groups_of(connection) if other != group])
 
     def _add(self, target: Target, connection: Connection) -> None:
@@ -91,7 +100,24 @@ class Groups:
             del by_name[target.name]
             self.changed[target] = None
 
+    def forget_joins(self, before: float) -> None:
+        """Whoever joined before that has long been a member."""
+        for connection, groups in list(self._joined.items()):
+            late = {group: joined for group, joined in groups.items() if joined >= before}
+            if late:
+                self._joined[connection] = late
+            else:
+                del self._joined[connection]
+
     # --- who is there
+
+    def joined_at(self, connection: Connection, group: str) -> float:
+        """Since when a client is in a group; 0: it has been for long."""
+        return self._joined.get(connection, {}).get(group, 0)
+
+    def joins_of(self, connection: Connection) -> dict[str, float]:
+        """The groups that a client has joined lately, and when."""
+        return self._joined.get(connection, {})
 
     def groups_of(self, connection: Connection) -> tuple[str, ...]:
         """The groups of a client, as far as they are known."""

@@ -211,12 +211,12 @@ class Landing:
             self._clients.resume(connection)
 
     def taken_over(self, connection: Connection, claimed: bool = False) -> None:
-        """A client of a dead predecessor is served on. It has seen what that one had begun to send to all.
+        """A client of a dead predecessor is served on.
 
         `claimed`: it may have been. It is again, until the ring tells whether that is needed.
         """
         self._bindings.saw(connection)
-        connection.fan_out_seen = self._fan_outs.latest
+        self._fan_outs.marks.taken_over(connection)
         bound = connection.state == State.BOUND and self._bindings.enter(connection, connection.token or b"")
         if bound:
             self._deliveries.keeping.bound(connection)

@@ -7,10 +7,11 @@ system call that it covers. One connection at a time is read and one written: fo
 | bytes | header |
 |---|---|
 | 0-7 | magic |
-| 8-27 | u32 each, native: offset of the first slot, bytes of a slot, slots, bytes of a block, blocks |
+| 8-31 | u32 each, native: offset of the first slot, bytes of a slot, slots, bytes of a block, blocks; offset of the \
+fan-out marks, a u32 for each descriptor (`gateway.fan_out_marks`), 0: there are none |
 | 64-71 | i32 each: descriptor that is being read, written; -1: none |
 | 72-79 | u64: the worker's loop turned at this time, monotonic ms |
-| 80-83 | u32: bytes of the worker's own facts; they begin at 96 |
+| 80-83 | u32: bytes of the worker's own facts, which begin at 96; bit 31: at the middle between there and the slots |
 | 84-87 | u32: slots that were ever in use, the first so many: nobody need look at more |
 
 | bytes | slot |
@@ -41,16 +42,19 @@ from gateway.connections import Connection, State
 from gateway.facts import encode_facts, window_of
 
 MAGIC = b"PGLEDGR1"
-FIRST, SLOT_BYTES, BLOCK_BYTES, BLOCKS = 4096, 256, 4096, 4096
+FIRST, SLOT_BYTES, BLOCK_BYTES, BLOCKS = 16_384, 256, 4096, 4096
 FACTS_AT = 40
 _PASSING_ID_AT = 32
 FACTS_MAX = SLOT_BYTES - FACTS_AT
 READING, WRITING = 0, 1  # of Ledger.words
-_HEADER = struct.Struct("8s5I")
+_HEADER = struct.Struct("8s6I")
 _SLOT = struct.Struct("BBHHHQ")
 _WINDOW = struct.Struct("QH")
 _WORDS_AT, _BEAT_AT, _OWN_AT, _USED_AT, _OWN_FACTS_AT = 64, 72, 80, 84, 96
-_OWN_MAX = FIRST - _OWN_FACTS_AT
+_OWN_SECOND = 1 << 31
+_MARK_BYTES = 4
+#: With its first slot there, a ledger was made by a version that had own facts in one place only.
+_OLD_FIRST = 4096
 
 
 class Kind(IntEnum):
@@ -87,6 +91,7 @@ class Entry(NamedTuple):
     window: int
     last_message_id: int
     facts: bytes
+    fan_out: int  # mark of the last fan-out that was sent to it
 
 
 def create(slots: int) -> int:
@@ -110,11 +115,15 @@ def for_one_process(slots: int = 65_536) -> "Ledger":
 
 
 def _size(slots: int) -> int:
+    return _marks_at(slots) + slots * _MARK_BYTES
+
+
+def _marks_at(slots: int) -> int:
     return FIRST + slots * SLOT_BYTES + BLOCKS * BLOCK_BYTES
 
 
 def _header(slots: int) -> bytes:
-    head = _HEADER.pack(MAGIC, FIRST, SLOT_BYTES, slots, BLOCK_BYTES, BLOCKS)
+    head = _HEADER.pack(MAGIC, FIRST, SLOT_BYTES, slots, BLOCK_BYTES, BLOCKS, _marks_at(slots))
     return head.ljust(_WORDS_AT, b"\0") + struct.pack("2i", -1, -1)
 
 
@@ -123,7 +132,7 @@ class Ledger:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._map = memory
-        magic, self._first, slot_bytes, self.slots, _, blocks = _HEADER.unpack_from(self._map)
+        magic, self._first, slot_bytes, self.slots, _, blocks, marks_at = _HEADER.unpack_from(self._map)
         if magic != MAGIC or slot_bytes != SLOT_BYTES:
             raise ValueError("a ledger of another version")
         self._bytes = memoryview(self._map)
@@ -132,6 +141,10 @@ class Ledger:
         self._used = self._bytes[_USED_AT : _USED_AT + 4].cast("I")
         self._blocks_at = self._first + self.slots * SLOT_BYTES
         self._free_blocks = list(range(blocks, 0, -1))
+        #: By descriptor: the mark of the last fan-out that it was sent.
+        self.fan_outs = self._marks(marks_at)
+        self._own_places = self._first > _OLD_FIRST
+        self._own_max = (self._first - _OWN_FACTS_AT) // (1 + self._own_places)
         #: Facts of the worker as a whole; at first those of its predecessor.
         self.own = self._read_own()
 
@@ -141,22 +154,36 @@ class Ledger:
         """The loop turns: the guardian need not kill this worker."""
         self._beat[0] = time.monotonic_ns() // 1_000_000
 
-    def note_own(self, name: str, value: Any) -> None:
-        """A fact of the worker as a whole, for its successor: anything that msgpack takes."""
-        self.own[name] = value
+    def note_own(self, **facts: Any) -> None:
+        """Facts of the worker as a whole, for its successor: anything that msgpack takes.
+
+        All of them, or as they were before: they are written where the present ones are not.
+        """
+        self.own |= facts
         data = msgpack.packb(self.own)
-        if len(data) <= _OWN_MAX:
-            struct.pack_into("I", self._map, _OWN_AT, 0)
-            self._map[_OWN_FACTS_AT : _OWN_FACTS_AT + len(data)] = data
-            struct.pack_into("I", self._map, _OWN_AT, len(data))
+        if len(data) > self._own_max:
+            return
+        (size,) = struct.unpack_from("I", self._map, _OWN_AT)
+        second = 0 if size & _OWN_SECOND or not self._own_places else _OWN_SECOND
+        place = self._own_at(second)
+        self._map[place : place + len(data)] = data
+        struct.pack_into("I", self._map, _OWN_AT, len(data) | second)
+
+    def _own_at(self, second: int) -> int:
+        return _OWN_FACTS_AT + (self._own_max if second else 0)
 
     def _read_own(self) -> dict[str, Any]:
         (size,) = struct.unpack_from("I", self._map, _OWN_AT)
-        data = self._map[_OWN_FACTS_AT : _OWN_FACTS_AT + size]
+        place, size = self._own_at(size & _OWN_SECOND), size & ~_OWN_SECOND
+        data = self._map[place : place + size]
         try:
             return dict(msgpack.unpackb(data)) if size else {}
         except (ValueError, TypeError, msgpack.UnpackException):
             return {}
+
+    def _marks(self, at: int) -> "memoryview[int]":
+        size = self.slots * _MARK_BYTES
+        return (self._bytes[at : at + size] if at else memoryview(bytearray(size))).cast("I")
 
     # --- connections
 
@@ -165,6 +192,7 @@ class Ledger:
         at = self._slot(connection.fd)
         _SLOT.pack_into(self._map, at, Kind.NOTHING, marks_of(connection), 0, 0, 0, connection_id or new_id())
         self._bytes[at + 16 : at + FACTS_AT] = bytes(FACTS_AT - 16)
+        self.fan_outs[connection.fd] = 0
         self.note(connection)
         self._bytes[at] = Kind.CLIENT
 
@@ -203,10 +231,10 @@ class Ledger:
         bits = window_of(connection.last_message_id, connection.unacknowledged or set())
         _WINDOW.pack_into(self._map, self._first + connection.fd * SLOT_BYTES + 16, bits, connection.last_message_id)
 
-    def mark(self, connection: Connection) -> None:
-        """Write the marks that follow from the record."""
+    def mark(self, connection: Connection, more: int = 0) -> None:
+        """Write the marks that follow from the record, and `more`."""
         at = self._first + connection.fd * SLOT_BYTES + 1
-        self._bytes[at] = marks_of(connection) | self._bytes[at] & Mark.UNKEPT
+        self._bytes[at] = marks_of(connection) | more | self._bytes[at] & Mark.UNKEPT
 
     def closing(self, fd: int) -> None:
         """It has had its last words: a new worker would only close it."""
@@ -286,7 +314,8 @@ class Ledger:
         if block in self._free_blocks:
             self._free_blocks.remove(block)
         start = self._block_at(block) if block else at + FACTS_AT
-        return Entry(fd, kind, marks, peer, number, bits, last, bytes(self._bytes[start : start + size]))
+        facts = bytes(self._bytes[start : start + size])
+        return Entry(fd, kind, marks, peer, number, bits, last, facts, self.fan_outs[fd])
 
     # --- facts that are too long for a slot
 

@@ -5,6 +5,7 @@ the service was away; and when a member leaves a group in which it may be by its
 what is known of it in its record, and is asked for again by its new holder.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from gateway.connections import Connection, State
 from gateway.fan_outs import FanOuts
 from gateway.groups import Groups
 from gateway.memberships import Memberships
+from gateway.recent_fan_outs import KEEP_TICKS
 from shared.bus import Target, decode_control
 from shared.calls import Internal, Topic, internal
 from shared.errors import BusError
@@ -26,8 +28,11 @@ ASKED_MAX = 500
 PATIENCE_TICKS = 5
 #: For so long (ticks) after REGROUP1 no record is trusted: a client may have been on its way when it came.
 TRUST_TICKS = 10
-#: Field of a record.
-CARRIED = "groups"
+#: Fields of a record: the groups, and the time of the join of those that it has joined lately.
+CARRIED, JOINED = "groups", "groups_joined"
+
+#: A push that came before a join is kept no longer.
+_JOINED_S = KEEP_TICKS + 2
 
 _TOPIC = Topic(*internal(Internal.GROUPS_OF))
 
@@ -69,10 +74,11 @@ class MembershipAsks:
 
     def bound(self, connection: Connection) -> None:
         """A client has a token here, or another uid. Routers are told before it is: it may be pushed to at once."""
-        carried = _take_carried(connection)
+        carried, joined = _take_carried(connection), _take_joined(connection)
         if self._clients.wheel.tick - self._regrouped_at < TRUST_TICKS:
             carried = None  # it may have been told of while it was on its way
         self._groups.bound(connection, carried or ())
+        self._groups.joined(connection, joined)
         if not self._groups.blind:
             self._look_at(connection, known=carried is not None)
         self._memberships.tell()
@@ -89,6 +95,9 @@ class MembershipAsks:
         groups = self._groups.groups_of(connection)
         if groups or not (self._groups.blind or connection in self._groups.unknown):
             connection.extra = {**(connection.extra or {}), CARRIED: list(groups)}
+        joined = self._groups.joins_of(connection)
+        if joined:
+            connection.extra = {**(connection.extra or {}), JOINED: joined}
 
     def _look_at(self, connection: Connection, known: bool = False) -> None:
         if not known:
@@ -118,6 +127,7 @@ class MembershipAsks:
 
     def _tick(self, tick: int) -> None:
         self.topics_changed()
+        self._groups.forget_joins(time.monotonic() - _JOINED_S)
         if self._served:
             self._schedule()
         elif tick - self._unserved_since >= PATIENCE_TICKS and not self._groups.blind:
@@ -182,7 +192,7 @@ class MembershipAsks:
             if connection in self._asked:
                 self._told[connection][group] = joined
             if joined:
-                self._groups.join(connection, group)
+                self._groups.join(connection, group, time.monotonic())
             else:
                 self._left(connection, group)
         if joined:
@@ -221,6 +231,18 @@ def _take_carried(connection: Connection) -> list[str] | None:
     connection.extra = connection.extra or None
     good = isinstance(carried, list) and all(isinstance(name, str) for name in carried)
     return carried if good else None
+
+
+def _take_joined(connection: Connection) -> dict[str, float]:
+    """What a record says of joins."""
+    if not connection.extra or JOINED not in connection.extra:
+        return {}
+    joined = connection.extra.pop(JOINED)
+    connection.extra = connection.extra or None
+    good = isinstance(joined, dict) and all(
+        isinstance(group, str) and isinstance(since, float) for group, since in joined.items()
+    )
+    return joined if good else {}
 
 
 def _answers(body: bytes, count: int) -> list[list[str]] | None:

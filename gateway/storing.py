@@ -140,7 +140,7 @@ class Storing:
 
     def _note(self) -> None:
         """For a successor: it waits for these before it takes any client for live."""
-        self._clients.ledger.note_own("caches", [number for number, cache in enumerate(self._caches) if cache.belongs])
+        self._clients.ledger.note_own(caches=[number for number, cache in enumerate(self._caches) if cache.belongs])
 
     def _tick(self, tick: int) -> None:
         self.look()

@@ -10,6 +10,7 @@ from gateway.closing import count_close, log_close
 from gateway.connections import Connection, address_text
 from gateway.facts import decode_facts, unacknowledged_of
 from gateway.ledgers import Entry, Kind, Mark
+from gateway.sends import TORN
 from shared.errors import BusError
 from shared.reasons import CloseReason
 
@@ -80,6 +81,8 @@ def _restored(entry: Entry) -> Connection | None:
 def _why_lost(entry: Entry, connection: Connection | None, busy: set[int]) -> str:
     """Why a client cannot be gone on with; empty: it can."""
     reasons = [text for mark, text in _REASONS.items() if entry.marks & mark]
+    if entry.fan_out == TORN:
+        reasons.append("a part of a push sent")
     if entry.fd in busy:
         reasons.append("being served")
     if connection is None:

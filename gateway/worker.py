@@ -250,14 +250,15 @@ class Worker:
 
     def _take_over(self, serve: bool) -> None:
         """Go on with the clients of a predecessor that died. `serve`: read what they send."""
-        own = self._clients.ledger.own
-        self._fan_outs.latest, claimed = tuple(own.get("fan_outs", ())), bool(own.get("claims"))
+        claimed = bool(self._clients.ledger.own.get("claims"))
+        self._fan_outs.go_on()
         left = take_over(self._clients)
         self._landing.hand_overs.known = left.known
         for connection in left.served:
             connection.paused = not serve
             self._clients.adopt_again(connection, self._seconds_left(connection))
             self._landing.taken_over(connection, claimed)
+        self._fan_outs.marks.closed(left.lost)
         self._landing.unfit = left.unfit
         for index, connections in left.passing.items():
             for connection in connections:
@@ -294,13 +295,13 @@ class Worker:
 
     def _say_beat(self) -> None:
         # Noted first: a successor must not go on from less than what was told.
-        self._clients.ledger.note_own("counters", self._counters)
+        self._clients.ledger.note_own(counters=self._counters)
         self._handlers.say_beat()
 
     def _tick(self, tick: int) -> None:
         ledger = self._clients.ledger
         ledger.own["claims"] = bool(self._deliveries.claims.mine)
-        ledger.note_own("counters", self._counters)
+        ledger.note_own(counters=self._counters)
         self._collect(tick)
 
     def _collect(self, tick: int) -> None:

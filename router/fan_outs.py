@@ -104,7 +104,7 @@ class FanOuts:
 
     def _give(self, worker: Worker, number: int, frames: list[bytes]) -> None:
         if worker.reached:
-            worker.fan_outs.add(number)
+            worker.fan_outs[number] = frames, worker.incarnation
             told = frames if worker.origins else without_origin(frames)
             self._outbox.to_workers.append((worker.identity, told))
         else:
@@ -113,11 +113,19 @@ class FanOuts:
     def flow(self, worker: Worker, now: float) -> None:
         """It is reached again: what waited for it goes."""
         queued, worker.queued_fan_outs = worker.queued_fan_outs, {}
-        for number, frames in queued.items():
-            if is_targeted(frames) and not worker.targets:  # an older version has come in its place
-                self._not_given(number, worker, now)
+        for number, frames in sorted(queued.items()):
+            begun = number in worker.begun
+            if (begun and worker.resumed is None) or (is_targeted(frames) and not worker.targets):
+                self._not_given(number, worker, now)  # to a version that does not know such
             else:
+                self._give_again(worker, number)
                 self._give(worker, number, frames)
+
+    @staticmethod
+    def _give_again(worker: Worker, number: int) -> None:
+        """What an incarnation had that the present one knows nothing of stays unknown."""
+        if number in worker.begun and not worker.resumed and worker.begun[number] != worker.incarnation:
+            worker.begun[number] = None
 
     def counts(self, worker: Worker, frames: Sequence[bytes], now: float) -> None:
         """COUNTS1. Raises BusError; then what this worker did is unknown."""
@@ -126,7 +134,7 @@ class FanOuts:
         if pending is None or number not in worker.fan_outs:
             self._counters["bus_strays"] += 1
             return
-        worker.fan_outs.discard(number)
+        del worker.fan_outs[number]
         values = {key: body.get(key, 0) for key in _COUNTS}
         # clients that may be members; blind: none of these has got it, or will
         unknown, blind = body.get("unknown", 0), bool(body.get("blind"))
@@ -135,11 +143,13 @@ class FanOuts:
         if good:
             for key, value in values.items():
                 pending.counts[key] = pending.counts.get(key, 0) + value
-        self._answered(number, pending, worker, known=good and (blind or not unknown), now=now)
+        known = good and (blind or not unknown) and worker.begun.get(number, "") is not None
+        self._answered(number, pending, worker, known=known, now=now)
         if not good:
             raise BusError("COUNTS1 with counts that are no numbers")
 
     def _answered(self, number: int, pending: PendingAll, worker: Worker, known: bool, now: float) -> None:
+        worker.begun.pop(number, None)
         pending.waiting.discard(worker.identity)
         pending.unknown_workers += not known
         if not pending.waiting:
@@ -172,35 +182,32 @@ class FanOuts:
 
     def unsent(self, worker: Worker, number: int, frames: list[bytes]) -> None:
         """ZeroMQ did not take the ALL1: it waits until the worker is reached again."""
-        if number in worker.fan_outs:
-            worker.fan_outs.discard(number)
+        if worker.fan_outs.pop(number, None) is not None:
             worker.queued_fan_outs[number] = frames
 
     def never_reached(self, worker: Worker, now: float) -> None:
-        """It will not be: what waited for it, it certainly does not have, and it does not count."""
+        """It will not be: what waited for it, and no incarnation had, it certainly does not have; it does not count."""
         queued, worker.queued_fan_outs = worker.queued_fan_outs, {}
         for number in queued:
             self._not_given(number, worker, now)
 
     def _not_given(self, number: int, worker: Worker, now: float) -> None:
-        pending = self._under_way[number]
-        pending.workers -= 1
-        self._answered(number, pending, worker, known=True, now=now)
+        pending, begun = self._under_way[number], number in worker.begun
+        pending.workers -= not begun
+        self._answered(number, pending, worker, known=not begun, now=now)
 
     def gone(self, worker: Worker, now: float) -> None:
         """It has answered what it had begun, and has given its clients away: what it has not begun is for nobody."""
-        self._end(worker, True, now)
-
-    def lost(self, worker: Worker, now: float) -> None:
-        """This incarnation will not answer."""
-        self._end(worker, False, now)
-
-    def _end(self, worker: Worker, known: bool, now: float) -> None:
-        numbers, worker.fan_outs = worker.fan_outs, set()
+        numbers, worker.fan_outs = worker.fan_outs, {}
         for number in numbers:
-            pending = self._under_way.get(number)
-            if pending is not None:
-                self._answered(number, pending, worker, known=known, now=now)
+            self._answered(number, self._under_way[number], worker, known=True, now=now)
+
+    def lost(self, worker: Worker) -> None:
+        """This incarnation may not answer: the next one gets again what it has had, and goes on with it."""
+        given, worker.fan_outs = worker.fan_outs, {}
+        for number, (frames, incarnation) in given.items():
+            worker.begun.setdefault(number, incarnation)
+            worker.queued_fan_outs[number] = frames
 
     def expire(self, pending: Pending, now: float) -> None:
         """Its time is over: workers that have not answered are unknown, those that were not reached do not count."""
@@ -214,8 +221,9 @@ class FanOuts:
             return
         number = next(number for number, other in self._under_way.items() if other is pending)
         for worker in self._membership.workers.values():
-            worker.fan_outs.discard(number)
-            if worker.queued_fan_outs.pop(number, None) is not None:
+            worker.fan_outs.pop(number, None)
+            begun = worker.begun.pop(number, "") != ""
+            if worker.queued_fan_outs.pop(number, None) is not None and not begun:
                 pending.waiting.discard(worker.identity)
                 pending.workers -= 1
         pending.unknown_workers += len(pending.waiting)

@@ -27,13 +27,15 @@ class Worker:
     """One worker, by the incarnation (one run of its process) that said READY1 last.
 
     `since`: when it became RESTARTING or LOST. `queued_fan_outs`, `queued_calls`: by number, the ALL1 and CALL1 that
-    wait until it is reached again.
+    wait until it is reached again. `begun`: the ALL1 that an incarnation had without answering, and which one; None: it
+    was followed by one that did not go on from it, so what became of them is not known.
     """
 
     __slots__ = (
-        "calls", "claims_due", "fan_outs", "faulty", "figures", "hand_over", "held", "identity",
-        "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "origins", "pid", "queued_calls",
-        "queued_fan_outs", "ring_told_at", "routers", "since", "started", "state", "stores", "targets", "version",
+        "begun", "calls", "claims_due", "explains", "fan_outs", "faulty", "figures", "hand_over", "held",
+        "identity", "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "origins", "pid", "queued_calls",
+        "queued_fan_outs",
+        "resumed", "ring_told_at", "routers", "since", "started", "state", "stores", "targets", "version",
     )  # fmt: skip
 
     def __init__(self, identity: bytes, now: float, hand_over: str = "") -> None:
@@ -53,8 +55,11 @@ class Worker:
         self.kept: dict[int, Batch] = {}  # answered, some pushes KEPT, none HELD
         self.stores = False  # whether it knows the terms of pushes
         self.origins = False  # whether it knows where pushes come from
+        self.explains = False  # whether it knows the call `explain`
         self.targets = True  # whether it knows ALL1 with a target; it does if only a ring has named it
-        self.fan_outs: set[int] = set()
+        self.resumed: bool | None = None  # went on from an earlier incarnation's ledger; None: it does not say
+        self.fan_outs: dict[int, tuple[list[bytes], str | None]] = {}  # unanswered, and the incarnation that has it
+        self.begun: dict[int, str | None] = {}
         self.calls: set[int] = set()
         self.queued_fan_outs: dict[int, list[bytes]] = {}
         self.queued_calls: dict[int, list[bytes]] = {}
@@ -70,6 +75,9 @@ class Worker:
         self.stores = body.get("stores") is True
         self.targets = body.get("targets") is True
         self.origins = body.get("origins") is True
+        self.explains = body.get("explains") is True
+        resumed = body.get("resumed")
+        self.resumed = resumed if isinstance(resumed, bool) else None
         self.leaving = bool(body.get("leaving"))
         self.state = WorkerState.LEAVING if self.leaving else WorkerState.LIVE
         self.claims_due = body.get("claims", 0)

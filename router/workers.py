@@ -128,7 +128,7 @@ class WorkerMessages:
     def _forget_work(self, worker: Worker, now: float) -> None:
         """What this incarnation had will not be answered."""
         self._parts.pushes.lost(worker, now)
-        self._parts.fan_outs.lost(worker, now)
+        self._parts.fan_outs.lost(worker)
         self._parts.calls.lost(worker)
 
     def _forget(self, worker: Worker, now: float) -> None:

@@ -44,6 +44,8 @@ SHELLS = ROOTS | {
     "gateway.counters",
     "gateway.deliveries",
     "gateway.departures",
+    "gateway.explanations",
+    "gateway.fan_out_marks",
     "gateway.fan_outs",
     "gateway.doubts",
     "gateway.kept_listeners",

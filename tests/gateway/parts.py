@@ -165,10 +165,10 @@ class End:
 class Clients:
     """A ClientLoop and the ends of its connections."""
 
-    def __init__(self, **changes):
+    def __init__(self, ledger=None, **changes):
         self.settings = replace(Settings(services=""), **changes)
         self.counters = new_counters()
-        self.loop = ClientLoop(self.settings, StreamLimits(self.settings.body_limit_bytes), self.counters)
+        self.loop = ClientLoop(self.settings, StreamLimits(self.settings.body_limit_bytes), self.counters, ledger)
         self.loop.wheel.tick += AHEAD
         self.ends = []
         self.expect_internal_errors = False

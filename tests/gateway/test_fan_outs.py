@@ -233,7 +233,7 @@ def test_no_more_than_so_many_bytes_are_kept(one):
 
 
 def test_no_more_than_so_many_are_kept(one, monkeypatch):
-    monkeypatch.setattr("gateway.fan_outs._KEEP_MOST", 3)
+    monkeypatch.setattr("gateway.recent_fan_outs.KEEP_MOST", 3)
     for number in range(1, 10):
         one.fan_out(number, b"x")
     assert one.counted(9)

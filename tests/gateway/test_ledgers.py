@@ -1,8 +1,11 @@
 """gateway/ledgers.py: what a worker writes down, and what the next one reads out of the same memory."""
 
+import mmap
 import os
 import struct
+from types import SimpleNamespace
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from gateway import ledgers
 from gateway.connections import Connection, Granted, Login, Protocol, State
 from gateway.facts import decode_facts, unacknowledged_of
-from gateway.ledgers import BLOCK_BYTES, BLOCKS, FACTS_MAX, FIRST, SLOT_BYTES, Kind, Mark, create, open_ledger
+from gateway.ledgers import BLOCK_BYTES, BLOCKS, FACTS_MAX, FIRST, SLOT_BYTES, Kind, Ledger, Mark, create, open_ledger
 from gateway.messages import Partial
 from gateway.streams import PROXY_DONE, PROXY_REQUIRED
 
@@ -60,9 +63,10 @@ def of_length(size, fd=7):
 
 def test_the_header(memory):
     assert os.pread(memory, 8, 0) == b"PGLEDGR1"
-    assert struct.unpack("5I", os.pread(memory, 20, 8)) == (FIRST, SLOT_BYTES, SLOTS, BLOCK_BYTES, BLOCKS)
+    marks_at = FIRST + SLOTS * SLOT_BYTES + BLOCKS * BLOCK_BYTES
+    assert struct.unpack("6I", os.pread(memory, 24, 8)) == (FIRST, SLOT_BYTES, SLOTS, BLOCK_BYTES, BLOCKS, marks_at)
     assert struct.unpack("2i", os.pread(memory, 8, 64)) == (-1, -1)
-    assert os.fstat(memory).st_size == FIRST + SLOTS * SLOT_BYTES + BLOCKS * BLOCK_BYTES
+    assert os.fstat(memory).st_size == marks_at + 4 * SLOTS
 
 
 def test_a_slot(memory, ledger):
@@ -369,14 +373,45 @@ def test_the_words_are_seen_by_the_next_worker(memory, ledger):
 
 def test_own_facts_are_the_predecessors(memory, ledger):
     ledger.own["claims"] = True
-    ledger.note_own("counters", {"accepted": 3})
+    ledger.note_own(counters={"accepted": 3})
     assert open_ledger(memory).own == {"claims": True, "counters": {"accepted": 3}}
 
 
 def test_own_facts_that_do_not_fit_leave_the_older(memory, ledger):
-    ledger.note_own("short", 1)
-    ledger.note_own("long", "x" * FIRST)
+    ledger.note_own(short=1)
+    ledger.note_own(long="x" * FIRST)
     assert open_ledger(memory).own == {"short": 1}
+
+
+def test_own_facts_are_whole_at_every_instant(memory, ledger, monkeypatch):
+    """They count when the word that says where they are is written, behind them."""
+    for number in range(5):
+        before = open_ledger(memory).own
+        with monkeypatch.context() as patched:
+            patched.setattr(ledgers, "struct", SimpleNamespace(unpack_from=struct.unpack_from, pack_into=died))
+            with pytest.raises(InterruptedError):
+                ledger.note_own(number=number, more="x" * number)
+        assert open_ledger(memory).own == before
+        ledger.note_own(number=number)
+        assert open_ledger(memory).own == {"number": number, "more": "x" * number}
+
+
+def died(*_):
+    raise InterruptedError
+
+
+def test_a_ledger_of_a_version_without_marks_of_fan_outs():
+    """Its own facts are in one place only, and marks are this process's own."""
+    old = mmap.mmap(-1, 4096 + 10 * SLOT_BYTES + BLOCKS * BLOCK_BYTES)
+    old.write(struct.pack("8s6I", b"PGLEDGR1", 4096, SLOT_BYTES, 10, BLOCK_BYTES, BLOCKS, 0))
+    facts = msgpack.packb({"fan_outs": [7]})
+    struct.pack_into(f"I12x{len(facts)}s", old, 80, len(facts), facts)
+    ledger = Ledger(old)
+    assert ledger.own == {"fan_outs": [7]}
+    ledger.fan_outs[9] = 5
+    for text in ("x" * 3000, "y" * 3000):
+        ledger.note_own(text=text)
+        assert Ledger(old).own == {"fan_outs": [7], "text": text}
 
 
 @pytest.mark.parametrize("data", [b"\xc1", b"\x05", b"\x91\x01", b"\x81\x01"], ids=repr)

@@ -50,6 +50,11 @@ def words(memory):
 
 
 @pytest.fixture
+def marks():
+    return memoryview(bytearray(4 * 1024)).cast("I")
+
+
+@pytest.fixture
 def pair(no_leaks):
     """Makes pairs of sockets, (ours, theirs)."""
     made = []
@@ -134,75 +139,96 @@ def test_numbers_that_no_descriptor_has(send, fd):
 
 
 @pytest.mark.parametrize("data", [b"hello", b"", bytearray(b"hello")])
-def test_each_gets_it(send_each, pair, words, data):
+def test_each_gets_it(send_each, pair, words, marks, data):
     pairs = [pair() for _ in range(5)]
-    assert send_each([ours.fileno() for ours, _ in pairs], data, words, PLACE) == []
+    fds = [ours.fileno() for ours, _ in pairs]
+    assert send_each(fds, data, words, PLACE, marks, 1 << 31) == []
     assert [drain(theirs) for _, theirs in pairs] == [data] * 5
     assert list(words) == [-7, -1, -7]
+    assert {fd: mark for fd, mark in enumerate(marks) if mark} == dict.fromkeys(fds, 1 << 31)
 
 
-def test_none(send_each, words):
-    assert send_each([], b"x", words, PLACE) == []
+def test_none(send_each, words, marks):
+    assert send_each([], b"x", words, PLACE, marks, 1) == []
+    assert not any(marks)
     assert list(words) == [-7, -1, -7]
 
 
-def test_those_that_did_not_take_all_are_told(send_each, pair, words):
+def test_those_that_did_not_take_all_are_told(send_each, pair, words, marks):
     well, full, gone, narrow, last = [pair() for _ in range(5)]
     fill(full[0])
     gone[1].close()
     narrow[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     data = os.urandom(100_000)
     fds = [well[0].fileno(), full[0].fileno(), gone[0].fileno(), -1, narrow[0].fileno(), last[0].fileno()]
-    *failed, (index, taken) = send_each(fds, data, words, PLACE)
+    *failed, (index, taken) = send_each(fds, data, words, PLACE, marks, 9)
     assert failed == [(1, 0), (2, 0), (3, 0)]
     assert index == 4
     assert 0 < taken < len(data)
     assert drain(well[1]) == drain(last[1]) == data
     assert drain(narrow[1]) == data[:taken]
     assert list(words) == [-7, -1, -7]
+    assert [marks[fd] for fd in fds if fd > 0] == [9, 0, 0, sends.TORN, 9]
 
 
-def test_the_word_names_the_socket_that_is_sent_to(send_each, pair, memory, words):
+def test_a_descriptor_without_a_mark_is_sent_to(send_each, pair, words):
+    ours, theirs = pair()
+    few = memoryview(bytearray(4)).cast("I")
+    assert send_each([ours.fileno()], b"x", words, PLACE, few, 1) == []
+    assert (drain(theirs), few[0]) == (b"x", 0)
+
+
+def test_the_word_names_the_socket_that_is_sent_to(send_each, pair, memory, words, marks):
     """What is sent is the word itself."""
     pairs = [pair() for _ in range(3)]
     fds = [ours.fileno() for ours, _ in pairs]
-    assert send_each(fds, memoryview(memory)[4:8], words, PLACE) == []
+    assert send_each(fds, memoryview(memory)[4:8], words, PLACE, marks, 1) == []
     assert [int.from_bytes(drain(theirs), sys.byteorder) for _, theirs in pairs] == fds
 
 
-def test_one_that_is_no_descriptor_ends_it(send_each, pair, words):
+def test_one_that_is_no_descriptor_ends_it(send_each, pair, words, marks):
     """Those in front have it; the word is clear, and nothing is held."""
     (ours, theirs), data = pair(), bytearray(b"hello")
     for wrong in ("1", None, 1.5):
         with pytest.raises(TypeError):
-            send_each([-1, ours.fileno(), wrong, ours.fileno()], data, words, PLACE)
+            send_each([-1, ours.fileno(), wrong, ours.fileno()], data, words, PLACE, marks, 1)
         assert drain(theirs) == b"hello"
     with pytest.raises((OverflowError, ValueError)):
-        send_each([1 << 40], data, words, PLACE)
+        send_each([1 << 40], data, words, PLACE, marks, 1)
     assert list(words) == [-7, -1, -7]
     data.append(0)
     words.release()
+    marks.release()
 
 
-def test_other_arguments_that_are_wrong(send_each, words):
+def test_other_arguments_that_are_wrong(send_each, pair, words, marks):
+    fds = [pair()[0].fileno()]
     for arguments in (
         (),
-        ([], b"x", words),
-        ([], b"x", words, 0, 0),
-        ((-1,), b"x", words, PLACE),
-        ([-1], "x", words, PLACE),
-        ([-1], None, words, PLACE),
-        ([-1], b"x", None, PLACE),
-        ([-1], b"x", words, "1"),
+        ([], b"x", words, PLACE),
+        ([], b"x", words, PLACE, marks, 1, 1),
+        (tuple(fds), b"x", words, PLACE, marks, 1),
+        (fds, "x", words, PLACE, marks, 1),
+        (fds, None, words, PLACE, marks, 1),
+        (fds, b"x", None, PLACE, marks, 1),
+        (fds, b"x", words, "1", marks, 1),
+        (fds, b"x", words, PLACE, None, 1),
+        (fds, b"x", words, PLACE, marks, "1"),
     ):
         with pytest.raises(TypeError):
             send_each(*arguments)
     with pytest.raises((TypeError, BufferError)):
-        send_each([-1], b"x", words.toreadonly(), PLACE)
+        send_each(fds, b"x", words.toreadonly(), PLACE, marks, 1)
+    with pytest.raises((TypeError, BufferError)):
+        send_each(fds, b"x", words, PLACE, marks.toreadonly(), 1)
     with pytest.raises(IndexError):
-        send_each([-1], b"x", words, 3)
+        send_each(fds, b"x", words, 3, marks, 1)
+    for mark in (-1, 1 << 32):
+        with pytest.raises((OverflowError, ValueError)):
+            send_each(fds, b"x", words, PLACE, marks, mark)
     assert words[0] == words[2] == -7
     words.release()
+    marks.release()
 
 
 # --- which of them

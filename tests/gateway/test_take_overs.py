@@ -10,7 +10,7 @@ import pytest
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection, Granted, Login, Protocol, State
 from gateway.counters import new_counters
-from gateway.ledgers import READING, WRITING, Kind, Mark, create, open_ledger
+from gateway.ledgers import FIRST, READING, WRITING, Kind, Mark, create, open_ledger
 from gateway.streams import PROXY_DONE, StreamLimits
 from gateway.take_overs import take_over
 from shared.settings import Settings
@@ -144,10 +144,10 @@ def test_the_client_that_was_being_served_is_closed(scene, caplog, word):
 
 def test_facts_that_are_not_whole(scene, caplog):
     end, connection = scene.client()
-    at = 4096 + connection.fd * 256
+    at = FIRST + connection.fd * 256
     os.pwrite(scene.memory, struct.pack("H", 0), at + 2)
     other, unreadable = scene.client()
-    os.pwrite(scene.memory, b"\xc1", 4096 + unreadable.fd * 256 + 40)
+    os.pwrite(scene.memory, b"\xc1", FIRST + unreadable.fd * 256 + 40)
     with caplog.at_level("INFO"):
         left = scene.take_over()
     assert is_closed(end)
@@ -211,7 +211,7 @@ def test_the_address_of_one_whose_facts_are_lost(scene, caplog):
     with caplog.at_level("INFO"):
         scene.take_over()
     host, port = client.getsockname()
-    assert f"closed {host}:{port} reason=worker_lost" in caplog.text
+    assert f"closed address={host}:{port} reason=worker_lost" in caplog.text
     client.close()
     listener.close()
 

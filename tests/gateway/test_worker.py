@@ -298,7 +298,7 @@ def test_a_worker_that_dies_comes_again_and_its_clients_stay(two):
         two.until(lambda: two.held_by(A) + two.held_by(B) == CROWD + 1)
         assert two.figures(A, "taken_again") >= sum(two.owner(token) == A for token in clients)
         assert two.figures(A, "close_worker_lost") == 0
-        assert "clients taken over: " in two.workers[A].log
+        two.until(lambda: "clients taken over: " in two.workers[A].log)
 
 
 def test_counters_go_on_in_the_next_worker(two):

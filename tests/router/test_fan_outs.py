@@ -76,6 +76,57 @@ def test_a_lost_worker_is_said_to_be_unknown() -> None:
     assert (outcome, detail["unknown_workers"]) == (Outcome.SENT, 1)
 
 
+@pytest.mark.parametrize(("resumed", "unknown"), [(True, None), (False, 1)])
+def test_the_next_incarnation_gets_again_what_is_unanswered(resumed: bool, unknown: int | None) -> None:
+    """It goes on with it; if it has nothing of the one before, what that one did stays unknown."""
+    fleet = DrivenCore("h/0", "h/1")
+    to_all(fleet)
+    to_all(fleet, b"r2")
+    (first, second), others = fleet.messages(bus.ALL1, "h/0"), fleet.messages(bus.ALL1, "h/1")
+    counts(fleet, "h/0", first, matched=1, sent=1)
+    for frames in others:
+        counts(fleet, "h/1", frames)
+    assert answered(fleet)[1]["sent"] == 1
+    fleet.to_workers.clear()
+    fleet.join("h/0", incarnation="b", resumed=resumed)
+    assert fleet.messages(bus.ALL1, "h/0") == [second]
+    counts(fleet, "h/0", second, matched=3, sent=3)
+    _, detail = answered(fleet)
+    assert (detail["sent"], detail.get("unknown_workers")) == (3, unknown)
+
+
+def test_an_incarnation_that_had_nothing_of_the_one_before_makes_it_unknown_for_all_behind() -> None:
+    fleet = DrivenCore("h/0")
+    to_all(fleet)
+    fleet.join("h/0", incarnation="b", resumed=False)
+    fleet.join("h/0", incarnation="c", resumed=True)
+    counts(fleet, "h/0", fleet.messages(bus.ALL1, "h/0")[-1], matched=3, sent=3)
+    assert answered(fleet)[1]["unknown_workers"] == 1
+
+
+def test_a_link_that_is_gone_for_a_moment() -> None:
+    """The same incarnation knows whether it has had it."""
+    fleet = DrivenCore("h/0")
+    to_all(fleet)
+    fleet.cut.add(b"h/0")
+    to_all(fleet, b"r2")
+    fleet.to_workers.clear()
+    fleet.cut.clear()
+    fleet.join("h/0", resumed=False)
+    again = fleet.messages(bus.ALL1, "h/0")
+    assert [bus.number_of(frames) for frames in again] == [(STARTED_MS << 20) + number for number in (1, 2)]
+    counts(fleet, "h/0", again[0], matched=1, sent=1)
+    assert "unknown_workers" not in answered(fleet)[1]
+
+
+def test_a_worker_that_had_it_and_stays_away_is_unknown() -> None:
+    fleet = DrivenCore("h/0", worker_timeout_ms=2000)
+    to_all(fleet, timeout_ms=60_000)
+    fleet.advance(10)
+    outcome, detail = answered(fleet)
+    assert (outcome, detail["workers"], detail["unknown_workers"]) == (Outcome.UNKNOWN, 1, 1)
+
+
 def test_a_worker_that_is_away_gets_it_when_it_is_back() -> None:
     fleet = DrivenCore("h/0", "h/1")
     fleet.cut.add(b"h/0")
