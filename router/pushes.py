@@ -35,7 +35,7 @@ class Pushes:
 
     a batch of a worker, or `_parking`, when it came back.
 
-    `answer_times`: from a batch's leave to its OUTCOMES1, `outcome_times`: from the request to each push's outcome.
+    `queue_times`: from a request to its leave in a batch, `answer_times`: from a batch's leave to its OUTCOMES1, `outcome_times`: from the request to each push's outcome.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Pushes:
         self._unrouted: dict[PendingPushes, _Unrouted] = {}
         self._last_number = membership.started_ms << 20  # no answer to an earlier router's batch is mistaken
         self.stopping = False
-        self.answer_times, self.outcome_times = Durations(), Durations()
+        self.queue_times, self.answer_times, self.outcome_times = Durations(), Durations(), Durations()
 
     def accept(
         self, pending: PendingPushes, request: PushRequest, only: Sequence[int] | None, deadline: float, now: float
@@ -167,6 +167,8 @@ class Pushes:
         worker.in_flight[batch.number] = batch
         self._outbox.to_workers.append((worker.identity, frames))
         self._counters["batches"] += 1
+        for part in batch.parts:
+            self.queue_times.add(now - part.pending.since, part.count)
 
     def unsent(self, worker: Worker, numbers: Sequence[int], now: float) -> None:
         """Batches that ZeroMQ did not take: they wait again, first in their lane, until the worker is reached."""
@@ -359,6 +361,10 @@ class Pushes:
     def waiting(self) -> dict[str, int]:
         """How many pushes wait for each worker."""
         return {lane.worker: lane.counted for lane in self._lanes}
+
+    def is_parked(self, slot: int) -> bool:
+        """Whether pushes to tokens of this slot wait until it has changed hands."""
+        return slot in self._lanes.parked_slots
 
     @property
     def parked(self) -> int:

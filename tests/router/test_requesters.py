@@ -194,7 +194,8 @@ def test_stat() -> None:
 
 def test_stat_tells_how_long_pushes_took() -> None:
     fleet = DrivenCore("h/0")
-    said = b'{"delivery_times":{"counts":[0,3,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"total_s":0.002}}'
+    times = b'{"counts":[0,3,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"total_s":0.002}'
+    said = b'{"delivery_times":%s,"acknowledgement_times":%s,"queues":{"held":4,"cache":"x"}}' % (times, times)
     fleet.say("h/0", [b"BEAT1", said])
     fleet.push(b"r1", b"alice", b"bob")
     (batch,) = fleet.sent()
@@ -204,11 +205,14 @@ def test_stat_tells_how_long_pushes_took() -> None:
     fleet.ask(b"STAT1", b"r2")
     figures = ujson.loads(fleet.answer()[2])
     bounds = figures["totals"]["duration_bounds_s"]
+    assert figures["router"]["durations"]["queue"] == {"counts": [2, *[0] * 15], "total_s": 0.0}
     for name in ("worker_answer", "outcome"):
         durations = figures["router"]["durations"][name]
         assert durations["counts"][bounds.index(0.5)] == sum(durations["counts"]) == 2
         assert durations["total_s"] == pytest.approx(0.6)
-    assert figures["workers"]["h/0"]["durations"] == {"delivery": {"counts": [0, 3, *[0] * 14], "total_s": 0.002}}
+    told = {"counts": [0, 3, *[0] * 14], "total_s": 0.002}
+    assert figures["workers"]["h/0"]["durations"] == {"delivery": told, "acknowledgement": told}
+    assert figures["workers"]["h/0"]["queues"] == {"held": 4}
 
 
 def test_a_bug_of_ours_is_answered_once() -> None:
