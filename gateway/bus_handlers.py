@@ -12,7 +12,6 @@ import ujson
 from gateway.calls import Calls
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection
-from gateway.connections import Protocol as ClientProtocol
 from gateway.counters import outcome_counter
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
@@ -25,8 +24,6 @@ from gateway.membership_asks import MembershipAsks
 from gateway.memberships import Memberships
 from gateway.ownership import Ownership
 from gateway.router_links import RouterLinks
-from gateway.send_queues import unacknowledged_bytes
-from gateway.tables import PROTOCOL_NAMES
 from shared import __version__, bus
 from shared.calls import REGROUP1, TOLD1, TOPICS1
 from shared.durations import Durations
@@ -35,6 +32,7 @@ from shared.outcomes import Outcome
 from shared.reasons import CloseReason
 
 logger = logging.getLogger(__name__)
+from shared.traces import wanted_of
 
 _SENT = bytes((Outcome.SENT,))
 _STALE, _UNAVAILABLE = bytes((bus.STALE,)), bytes((Outcome.UNAVAILABLE,))
@@ -217,6 +215,10 @@ class BusHandlers:
     def _can_answer(self, token: bytes) -> bool:
         return token in self._clients.table.by_token or self._ownership.is_settled(token)
 
+        if body.get("call") == "explain":
+            answer = self._explanations.explain(wanted_of(body))
+            self._routers.send(router, bus.encode_numbered(bus.REPLY1, number, {"answers": [answer]}))
+            return
     def _settled(self) -> None:
         self._answer_waiting_calls()
         self._memberships.changed()
@@ -233,18 +235,7 @@ class BusHandlers:
         self._routers.send(router, bus.encode_numbered(bus.REPLY1, number, {"answers": answers}))
 
     def _find(self, connection: Connection | None) -> dict[str, Any]:
-        if connection is None:
-            return {"online": False}
-        return {
-            "online": True,
-            "worker": self._ownership.name,
-            "protocol": PROTOCOL_NAMES[ClientProtocol(connection.protocol)],
-            "address": connection.address,
-            "since": connection.binding,
-            "uid": connection.uid,
-            "unacknowledged": len(connection.unacknowledged or ()),
-            "unacknowledged_bytes": _unacknowledged_bytes(connection),
-        }
+        return found(connection, self._ownership.name)
 
     def _kick(self, connection: Connection | None) -> bool:
         if connection is None:
@@ -279,6 +270,8 @@ class BusHandlers:
         self._routers.send(router, bus.encode_control(bus.READY1, body))
         self._landing.claiming.repeat(lambda frames: self._routers.send(router, frames))
         self._asks.ask_all()
+            "explains": True,
+            "resumed": self._fan_outs.marks.resumed,
         if router in self._want_members:
             self._memberships.ready(router)
 
@@ -324,14 +317,6 @@ class BusHandlers:
             self._clients.counters[counter] += 1
         for (router, number), pairs in batches.items():
             self._routers.send(router, bus.encode_late(number, pairs))
-
-
-def _unacknowledged_bytes(connection: Connection) -> int | None:
-    """What the client's kernel has not acknowledged; None: this kernel does not know either."""
-    try:
-        return unacknowledged_bytes(connection.fd)
-    except OSError:
-        return None
 
 
 def _claims(frames: list[bytes]) -> list[bus.Claim]:

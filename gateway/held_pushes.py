@@ -54,6 +54,10 @@ class HeldPushes:
 
     def tokens(self) -> list[bytes]:
         """Tokens whose pushes are held."""
+    def count_of(self, token: bytes) -> int:
+        """How many are held for a token."""
+        return len(self._by_token.get(token, ()))
+
         return list(self._by_token)
 
     def take_all(self) -> list[tuple[bytes, HeldPush]]:

@@ -45,8 +45,8 @@ class Answers:
         for connection, request_id in self._close(pending):
             self.say_done(connection, request_id, outcomes, detail)
 
-    def info(self, pending: Pending, body: list[object]) -> None:
-        """Answer a FIND1 or KICK1 with INFO1."""
+    def info(self, pending: Pending, body: list[object] | dict[str, object]) -> None:
+        """Answer a FIND1, KICK1 or EXPLAIN1 with INFO1."""
         self._close(pending)
         self.say_info(pending.connection, pending.request_id, body)
 

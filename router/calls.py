@@ -24,6 +24,8 @@ class PendingCall(Pending):
     """A FIND1 or KICK1. `answers`: one per token, None while (and if) nobody knows."""
 
     __slots__ = ("answers", "call", "tokens", "waiting")
+    #: Asked of whoever has the tokens by the newest ring.
+    routed = True
 
     def __init__(self, desk: "Calls", connection: Connection, frames: Sequence[bytes], tokens: Sequence[bytes]) -> None:
         super().__init__(desk, connection, frames[1], sum(map(len, frames)))
@@ -31,6 +33,10 @@ class PendingCall(Pending):
         self.tokens = tokens
         self.answers: list[Any] = [None] * len(tokens)
         self.waiting: dict[int, list[int]] = {}  # call number -> positions
+
+    def body(self) -> Any:
+        """What INFO1 says."""
+        return self.answers
 
 
 class Calls:
@@ -46,9 +52,13 @@ class Calls:
         self._last_number = membership.started_ms << 20
         self.stopping = False
 
+    def open(self, pending: PendingCall, deadline: float) -> None:
+        """Take a call in; at `deadline` it is answered with what is known."""
+        self._answers.open(pending, deadline)
+
     def accept(self, pending: PendingCall, now: float) -> None:
         """Take a FIND1 or KICK1 in."""
-        self._answers.open(pending, now + TIMEOUT_S)
+        self.open(pending, now + TIMEOUT_S)
         if self._membership.settled or self.stopping:
             self._start(pending)
         else:
@@ -63,8 +73,10 @@ class Calls:
             queued, worker.queued_calls = worker.queued_calls, {}
             for number in queued:
                 pending = self._under_way.pop(number)
-                self._route(pending, pending.waiting.pop(number))
-                self._finish_if_answered(pending)
+                positions = pending.waiting.pop(number)
+                if pending.routed:
+                    self._route(pending, positions)
+                self.finish_if_answered(pending)
 
     def _start(self, pending: PendingCall) -> None:
         if not self._membership.owners or self.stopping:
@@ -78,7 +90,7 @@ class Calls:
             else:
                 asked.append(position)
         self._route(pending, asked)
-        self._finish_if_answered(pending)
+        self.finish_if_answered(pending)
 
     def _route(self, pending: PendingCall, positions: Sequence[int]) -> None:
         """Ask whoever has the tokens at these positions. Where nobody can be asked, the answer stays null."""
@@ -95,12 +107,15 @@ class Calls:
                 self._ask(pending, worker, its)
 
     def _ask(self, pending: PendingCall, worker: Worker, positions: list[int]) -> None:
+        tokens = [pending.tokens[position].decode() for position in positions]
+        self.ask_worker(pending, worker, positions, {"call": pending.call, "tokens": tokens})
+
+    def ask_worker(self, pending: PendingCall, worker: Worker, positions: list[int], body: dict[str, Any]) -> None:
+        """Ask a worker for the answers at these positions."""
         self._last_number += 1
         self._counters["calls"] += 1
         self._under_way[self._last_number] = pending
         pending.waiting[self._last_number] = positions
-        tokens = [pending.tokens[position].decode() for position in positions]
-        body = {"call": pending.call, "tokens": tokens}
         self._give(worker, self._last_number, encode_numbered(CALL1, self._last_number, body))
 
     def _give(self, worker: Worker, number: int, frames: list[bytes]) -> None:
@@ -137,13 +152,14 @@ class Calls:
         if good:
             for position, answer in zip(positions, answers or (), strict=True):
                 pending.answers[position] = answer
-        self._finish_if_answered(pending)
+        self.finish_if_answered(pending)
         if not good:
             raise BusError("REPLY1 without an answer per token")
 
-    def _finish_if_answered(self, pending: PendingCall) -> None:
+    def finish_if_answered(self, pending: PendingCall) -> None:
+        """Answer it, if nobody is asked any more."""
         if not pending.waiting:
-            self._answers.info(pending, pending.answers)
+            self._answers.info(pending, pending.body())
 
     def lost(self, worker: Worker) -> None:
         """This incarnation will not answer: nobody knows (null)."""
@@ -159,7 +175,7 @@ class Calls:
         for number in numbers:
             pending = self._under_way.pop(number)
             del pending.waiting[number]
-            self._finish_if_answered(pending)
+            self.finish_if_answered(pending)
 
     def expire(self, pending: Pending, now: float) -> None:
         """Its time is over: what is not known is null."""
@@ -170,4 +186,4 @@ class Calls:
             for worker in self._membership.workers.values():
                 worker.calls.discard(number)
                 worker.queued_calls.pop(number, None)
-        self._answers.info(pending, pending.answers)
+        self._answers.info(pending, pending.body())

@@ -21,7 +21,7 @@ FAIL_CODES = (
 )
 
 _NAMES = (
-    "requests",  # PUSH1, PUSH2, FIND1, KICK1 and STAT1 taken in
+    "requests",  # PUSH1, PUSH2, FIND1, KICK1, STAT1 and EXPLAIN1 taken in
     "pushes",  # targets of the push requests among them
     "answers",  # DONE1, INFO1 and FAIL1 given out
     "answers_dropped",  # the sender was gone or does not read

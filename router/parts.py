@@ -60,6 +60,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
     pushes = Pushes(answers, membership, claims, outbox, counters, settings.bus_window_batches)
     return Parts(
         settings=settings,
+    calls = Calls(answers, membership, claims, outbox, counters)
         started=now,
         outbox=outbox,
         counters=counters,
@@ -74,7 +75,8 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         pushes=pushes,
         expansions=Expansions(answers, pushes, services, admission, counters),
         fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters),
-        calls=Calls(answers, membership, claims, outbox, counters),
+        calls=calls,
+        explanations=Explanations(calls, membership, claims, pushes, repeats),
         services=services,
         asks=ServiceAsks(settings, services, membership, outbox, counters),
     )

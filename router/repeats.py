@@ -66,6 +66,10 @@ class Repeats:
             raise RequestError("id_reused", f"id {id[:64]!r} was used for another request")
         return known
 
+    def named(self, *ids: str) -> list[tuple[bytes, str]]:
+        """(name, id) of the requests with one of these ids, whoever's they are."""
+        return [key for known in (self._unfinished, self._finished) for key in known if key[1] in ids]
+
     def begin(self, name: bytes, id: str, content: Hashable, pending: Pending) -> Repeat:
         """Remember a request that `pending` works on, from now on unfinished."""
         self._forget(name, id)

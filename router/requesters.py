@@ -11,6 +11,7 @@ from shared import __version__
 from shared.errors import RequestError
 from shared.keys import ADMIN, PUSH
 from shared.requests import (
+    EXPLAIN1,
     FIND1,
     HELLO1,
     ID_MAX_BYTES,
@@ -36,6 +37,7 @@ _ALLOWED = {
     PUSH2: frozenset({PUSH}),
     FIND1: EVERY_SCOPE,
     STAT1: EVERY_SCOPE,
+    EXPLAIN1: EVERY_SCOPE,
     KICK1: frozenset({ADMIN}),
 }
 
@@ -58,6 +60,7 @@ class Requesters:
             FIND1: self._call,
             KICK1: self._call,
             STAT1: self._stat,
+            EXPLAIN1: self._explain,
         }
 
     def receive(self, connection: Connection, frames: Sequence[bytes], now: float, scopes: frozenset[str]) -> None:
@@ -106,6 +109,12 @@ class Requesters:
         self._parts.admission.check(connection, pending.size)
         self._parts.counters["requests"] += 1
         self._parts.calls.accept(pending, now)
+
+    def _explain(self, connection: Connection, frames: Sequence[bytes], now: float) -> None:
+        wanted = self._parts.explanations.wanted(frames)
+        self._parts.admission.check(connection, sum(map(len, frames)))
+        self._parts.counters["requests"] += 1
+        self._parts.explanations.accept(connection, frames, wanted, now)
 
 
 def _request_id(frames: Sequence[bytes]) -> bytes:

@@ -52,7 +52,7 @@ HELD = 255
 
 _HEADER = Struct(">QIQ")  # epoch (start ms, counter), number of the batch or fan-out
 _NUMBER = Struct(">Q")
-_SEGMENT = Struct(">HB16sBB")  # pushes, flags, id prefix, signal, sub_signal
+SEGMENT = Struct(">HB16sBB")  # pushes, flags, id prefix, signal, sub_signal
 ENTRY = Struct(">HIH")  # token bytes, payload bytes, position in the sender's request
 _LATE = Struct(">IB")
 _WHEN = Struct(">QQ")
@@ -117,7 +117,7 @@ def encode_batch(
     return [
         PUSHES1,
         _HEADER.pack(*epoch, number),
-        b"".join([_SEGMENT.pack(*segment) for segment in segments]),
+        b"".join([SEGMENT.pack(*segment) for segment in segments]),
         b"".join(index),
         b"".join(data),
         *more,
@@ -129,7 +129,7 @@ def decode_batch(frames: Sequence[bytes]) -> Batch:
     try:
         _, header, packed_segments, index, data, *more = frames
         started, counter, number = _HEADER.unpack(header)
-        segments = [Segment._make(fields) for fields in _SEGMENT.iter_unpack(packed_segments)]
+        segments = [Segment._make(fields) for fields in SEGMENT.iter_unpack(packed_segments)]
     except (ValueError, StructError) as error:
         raise BusError(f"malformed PUSHES1: {error}") from None
     if len(index) != ENTRY.size * sum(segment.pushes for segment in segments):
@@ -213,7 +213,7 @@ def encode_fan_out(
     more = [ujson.dumps({target.kind: target.name}).encode()] if target else []
     if origin:
         more = [*(more or [b""]), ujson.dumps([origin], escape_forward_slashes=False).encode()]
-    return [ALL1, _HEADER.pack(*epoch, number), _SEGMENT.pack(*segment), payload, *more]
+    return [ALL1, _HEADER.pack(*epoch, number), SEGMENT.pack(*segment), payload, *more]
 
 
 def decode_fan_out(frames: Sequence[bytes]) -> FanOut:
@@ -223,7 +223,7 @@ def decode_fan_out(frames: Sequence[bytes]) -> FanOut:
         started, counter, number = _HEADER.unpack(header)
         target = _decode_target(more[0]) if more and (more[0] or len(more) == 1) else None
         (origin,) = _decode_origins(more[1]) if len(more) > 1 else (None,)
-        return FanOut(Epoch(started, counter), number, Segment._make(_SEGMENT.unpack(segment)), payload, target, origin)
+        return FanOut(Epoch(started, counter), number, Segment._make(SEGMENT.unpack(segment)), payload, target, origin)
     except (ValueError, TypeError, StructError) as error:
         raise BusError(f"malformed ALL1: {error}") from None
 

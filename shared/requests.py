@@ -14,6 +14,7 @@ from shared.signals import SUB_SIGNAL_MAX, Signal, SubSignal
 
 HELLO1, PUSH1, PUSH2, DONE1, FAIL1 = b"HELLO1", b"PUSH1", b"PUSH2", b"DONE1", b"FAIL1"
 FIND1, KICK1, STAT1, INFO1 = b"FIND1", b"KICK1", b"STAT1", b"INFO1"
+EXPLAIN1 = b"EXPLAIN1"
 
 REQUEST_ID_MAX_BYTES = 64
 NAME_MAX_BYTES = 64
@@ -205,7 +206,7 @@ def encode_fail(request_id: bytes, error: RequestError, **more: int) -> list[byt
 
 
 def encode_info(request_id: bytes, body: list[Any] | dict[str, Any]) -> list[bytes]:
-    """INFO1: the answer to FIND1, KICK1 and STAT1."""
+    """INFO1: the answer to FIND1, KICK1, STAT1 and EXPLAIN1."""
     return [INFO1, request_id, ujson.dumps(body).encode()]
 
 

@@ -60,6 +60,17 @@ def cached(token: str, purge: bool, timeout: float, as_json: bool) -> None:
         service.stop(0)
 
 
+def kept_for(token: str, settings: Settings, timeout: float) -> list[dict[str, Any]]:
+    """What is kept for a token, as `--json` tells it. Raises Fault."""
+    service = Service("pushctl", settings)
+    service.start()
+    try:
+        asked = _Asking(service, settings, token.encode(), monotonic() + timeout)
+        return [_fields(message) for message in asked.read_all()]
+    finally:
+        service.stop(0)
+
+
 def _list(messages: Iterator[Message], as_json: bool) -> None:
     if as_json:
         options.print_json([_fields(message) for message in messages])

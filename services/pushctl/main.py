@@ -14,6 +14,7 @@ COMMANDS = {
     "push": ("services.pushctl.pushes:push", "Push a text or a file to one token, or to everybody."),
     "push-file": ("services.pushctl.push_files:push_file", "Push every line of a file."),
     "find": ("services.pushctl.questions:find", "Say where the clients of tokens are."),
+    "explain": ("services.pushctl.explaining:explain", "Say all that is known of a token, and what is wrong."),
     "kick": ("services.pushctl.questions:kick", "Disconnect the clients of tokens."),
     "stat": ("services.pushctl.questions:stat", "Show the fleet's figures."),
     "cached": ("services.pushctl.cached_messages:cached", "List what is kept for a token that is away, or drop it."),

@@ -25,14 +25,19 @@ class Sighting(NamedTuple):
 class Rings:
     """The routers in question. Use as a context manager."""
 
-    def __init__(self, endpoints: Sequence[str], curve: CurveKeys | None) -> None:
-        policy = Policy(give_up_s=ANSWER_S, hello_timeout_s=ANSWER_S, answer_grace_s=ANSWER_S, backoff_max_s=0.2)
+    def __init__(self, endpoints: Sequence[str], curve: CurveKeys | None, answer_s: float = ANSWER_S) -> None:
+        policy = Policy(give_up_s=answer_s, hello_timeout_s=answer_s, answer_grace_s=answer_s, backoff_max_s=0.2)
+        self.endpoints = tuple(endpoints)
         self._senders = [Sender(endpoint, curve=curve, **asdict(policy)) for endpoint in endpoints]
         self._pool = ThreadPoolExecutor(len(self._senders))
 
     def figures(self) -> list[dict[str, Any]]:
         """STAT1 of every router that answers."""
         return [figures for figures in self._pool.map(_figures, self._senders) if figures]
+
+    def explanations(self, token: str | None, message: str) -> list[dict[str, Any] | SenderError]:
+        """EXPLAIN1 of every router, in the order of `endpoints`; why one did not answer."""
+        return list(self._pool.map(lambda sender: _explanation(sender, token, message), self._senders))
 
     def sightings(self, worker: str) -> list[Sighting | None]:
         """How each router that answers sees a worker; None: not at all."""
@@ -52,6 +57,13 @@ def _figures(sender: Sender) -> dict[str, Any]:
         return sender.stat()
     except SenderError:
         return {}
+
+
+def _explanation(sender: Sender, token: str | None, message: str) -> dict[str, Any] | SenderError:
+    try:
+        return sender.explain(token, message)
+    except SenderError as error:
+        return error
 
 
 def _sighting(said: dict[str, Any] | None) -> Sighting | None:

@@ -7,6 +7,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
+import ujson
+
 from services.sender.connections import CurveKeys
 from services.sender.loops import Concurrency, Loop
 from services.sender.options import DEFAULT, OptionSet, encode_options
@@ -17,7 +19,7 @@ from services.sender.tickets import Push, Question, Ticket
 from shared.errors import SenderError
 from shared.outcomes import Outcome
 from shared.push_ids import id_prefix, push_id
-from shared.requests import FIND1, KICK1, NAME_MAX_BYTES, STAT1
+from shared.requests import EXPLAIN1, FIND1, KICK1, NAME_MAX_BYTES, STAT1
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:6700"
 #: Tokens in one FIND1 or KICK1.
@@ -149,6 +151,16 @@ class Shell:
     def stat(self) -> dict[str, Any]:
         """The fleet's figures."""
         answer = self._ask(STAT1, []).result()
+        return answer if isinstance(answer, dict) else {}
+
+    def explain(self, token: str | bytes | None = None, message: str = "") -> dict[str, Any]:
+        """What its router, and every worker that it reaches, know of a token, a message, or a message of a token.
+
+        `message`: a push id, the `id` of a request, a request id, or (with a token) the message id that its client saw.
+        """
+        question = {} if token is None else {"token": _encoded(token).decode()}
+        body = ujson.dumps(question | ({"message": message} if message else {}))
+        answer = self._ask(EXPLAIN1, [body.encode()]).result()
         return answer if isinstance(answer, dict) else {}
 
     # --- life

@@ -10,7 +10,7 @@ from shared.keys import ADMIN, PUSH
 from shared.requests import FAIL1, HELLO1, INFO1, PUSH1, PUSH2, pack_targets
 from tests.router.driven_core import DrivenCore, push2
 
-COMMANDS = [PUSH1, PUSH2, HELLO1, b"FIND1", b"KICK1", b"STAT1"]
+COMMANDS = [PUSH1, PUSH2, HELLO1, b"FIND1", b"KICK1", b"STAT1", b"EXPLAIN1"]
 INDEX, DATA = pack_targets([(b"alice", b"hello")])
 
 
@@ -126,9 +126,7 @@ def test_noise_is_answered_and_harms_nobody(frames: list[bytes]) -> None:
     assert fleet.answer()[1] == b"r1"
 
 
-@given(
-    st.sampled_from([PUSH1, PUSH2, HELLO1, b"FIND1", b"KICK1", b"STAT1"]), st.lists(st.binary(max_size=80), max_size=9)
-)
+@given(st.sampled_from(COMMANDS), st.lists(st.binary(max_size=80), max_size=9))
 def test_known_commands_with_noise_are_answered_or_taken_in(command: bytes, frames: list[bytes]) -> None:
     fleet = DrivenCore("h/0")
     fleet.ask(command, *frames)
@@ -140,9 +138,9 @@ def test_known_commands_with_noise_are_answered_or_taken_in(command: bytes, fram
 @pytest.mark.parametrize(
     ("scopes", "allowed"),
     [
-        (frozenset({PUSH}), {b"HELLO1", b"PUSH1", b"PUSH2", b"FIND1", b"STAT1"}),
-        (frozenset({ADMIN}), {b"HELLO1", b"FIND1", b"STAT1", b"KICK1"}),
-        (frozenset({PUSH, ADMIN}), {b"HELLO1", b"PUSH1", b"PUSH2", b"FIND1", b"STAT1", b"KICK1"}),
+        (frozenset({PUSH}), {b"HELLO1", b"PUSH1", b"PUSH2", b"FIND1", b"STAT1", b"EXPLAIN1"}),
+        (frozenset({ADMIN}), {b"HELLO1", b"FIND1", b"STAT1", b"KICK1", b"EXPLAIN1"}),
+        (frozenset({PUSH, ADMIN}), {*COMMANDS}),
         (frozenset(), set()),
     ],
 )
@@ -154,6 +152,7 @@ def test_scopes(scopes: frozenset[str], allowed: set[bytes]) -> None:
         b"FIND1": [b"FIND1", b"r", b""],
         b"STAT1": [b"STAT1", b"r"],
         b"KICK1": [b"KICK1", b"r", b""],
+        b"EXPLAIN1": [b"EXPLAIN1", b"r", b'{"token": "a"}'],
     }
     refused = set()
     for command, frames in messages.items():

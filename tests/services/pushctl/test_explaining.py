@@ -1,0 +1,66 @@
+"""`pushctl explain` on a real fleet of two routers."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from shared.tokens import slot_of
+from tests.clients.kinds import connect
+from tests.fleet.fleet_process import Fleet
+from tests.services.pushctl.runs import run
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Fleet]:
+    with Fleet(workers=2, routers=2, services="subscribe,presence,message-cache") as started:
+        yield started
+
+
+def test_a_client_that_is_connected(fleet: Fleet) -> None:
+    with connect("v2", fleet.address) as client:
+        client.subscribe("alice", uid="u7", ack=True)
+        done = run(fleet.environ, "explain", "alice", "--json")
+        assert done.status == 0, done
+        found = done.json
+        where = run(fleet.environ, "find", "alice", "--json").json[0]
+        assert found["online"] is True
+        assert found["problems"] == []
+        assert found["worker"] == found["owner"] == where["worker"]
+        assert found["slot"] == slot_of(b"alice")
+        assert {key: found["connection"][key] for key in ("protocol", "uid", "since", "address")} == {
+            key: where[key] for key in ("protocol", "uid", "since", "address")
+        }
+        assert [router["router"] for router in found["routers"]] == [0, 1]
+        assert set(found["workers"]) == {"here/0", "here/1"}
+        assert found["cached"] == []
+        lines = run(fleet.environ, "explain", "alice").stdout.splitlines()
+        assert lines[0].startswith(f"alice is connected to {found['worker']} since 20")
+        assert "user u7" in lines[0]
+
+
+def test_one_that_is_away_and_has_a_message_waiting(fleet: Fleet) -> None:
+    assert run(fleet.environ, "push", "bob", "hello\n", "--ttl", "60").stdout == "STORED\n"
+    done = run(fleet.environ, "explain", "bob")
+    assert done.status == 1
+    assert done.stdout.startswith(f"bob is not connected (slot {slot_of(b'bob')}, owner here/")
+    assert "  presence: offline\n  stored: 1 messages\n" in done.stdout
+    assert "hello\\n" in done.stdout
+    assert "wrong" not in done.stdout
+
+
+def test_a_router_that_is_silent(fleet: Fleet) -> None:
+    fleet.processes["router-1"].send(signal.SIGSTOP)
+    try:
+        done = run(fleet.environ, "explain", "carol", "--timeout", "1", "--json")
+    finally:
+        fleet.processes["router-1"].send(signal.SIGCONT)
+    assert done.status == 1
+    assert "error" in done.json["routers"][1]
+    assert any("does not answer" in problem for problem in done.json["problems"])
+
+
+def test_what_is_wrong_with_the_call(fleet: Fleet) -> None:
+    assert run(fleet.environ, "explain", "a\nb").status == 2
+    nobody = run({**fleet.environ, "PUSH_SENDER_PORT": "1", "PUSH_ROUTERS": "1"}, "explain", "x", "--timeout", "0.5")
+    assert (nobody.status, len(nobody.stderr.splitlines())) == (3, 1)
