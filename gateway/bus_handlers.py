@@ -15,6 +15,7 @@ from gateway.connections import Connection
 from gateway.counters import outcome_counter
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
+from gateway.explanations import Explanations, found
 from gateway.fan_outs import FanOuts
 from gateway.fan_outs_seen import seen_of
 from gateway.held_pushes import HeldPush
@@ -30,9 +31,9 @@ from shared.durations import Durations
 from shared.errors import BusError
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
+from shared.traces import wanted_of
 
 logger = logging.getLogger(__name__)
-from shared.traces import wanted_of
 
 _SENT = bytes((Outcome.SENT,))
 _STALE, _UNAVAILABLE = bytes((bus.STALE,)), bytes((Outcome.UNAVAILABLE,))
@@ -69,7 +70,9 @@ class BusHandlers:
         kept: KeptPushes,
         memberships: Memberships,
         asks: MembershipAsks,
+        explanations: Explanations,
     ) -> None:
+        self._explanations = explanations
         self._calls = calls
         self._memberships, self._asks = memberships, asks
         self._want_members: set[int] = set()  # routers that know MEMBERS1
@@ -204,6 +207,10 @@ class BusHandlers:
 
     def _call(self, router: int, frames: list[bytes]) -> None:
         number, body = bus.decode_numbered(frames)
+        if body.get("call") == "explain":
+            answer = self._explanations.explain(wanted_of(body))
+            self._routers.send(router, bus.encode_numbered(bus.REPLY1, number, {"answers": [answer]}))
+            return
         tokens = body.get("tokens")
         if body.get("call") not in ("find", "kick") or not isinstance(tokens, list):
             raise BusError("unknown call")
@@ -215,10 +222,6 @@ class BusHandlers:
     def _can_answer(self, token: bytes) -> bool:
         return token in self._clients.table.by_token or self._ownership.is_settled(token)
 
-        if body.get("call") == "explain":
-            answer = self._explanations.explain(wanted_of(body))
-            self._routers.send(router, bus.encode_numbered(bus.REPLY1, number, {"answers": [answer]}))
-            return
     def _settled(self) -> None:
         self._answer_waiting_calls()
         self._memberships.changed()
@@ -258,6 +261,8 @@ class BusHandlers:
             "version": __version__,
             "stores": True,
             "targets": True,
+            "origins": True,
+            "explains": True,
             "resumed": self._fan_outs.marks.resumed,
             "origins": True,
             "fan_out": seen_of(self._fan_outs.for_new, router),
@@ -270,8 +275,6 @@ class BusHandlers:
         self._routers.send(router, bus.encode_control(bus.READY1, body))
         self._landing.claiming.repeat(lambda frames: self._routers.send(router, frames))
         self._asks.ask_all()
-            "explains": True,
-            "resumed": self._fan_outs.marks.resumed,
         if router in self._want_members:
             self._memberships.ready(router)
 

@@ -29,6 +29,7 @@ from gateway.counters import new_counters
 from gateway.deliveries import Deliveries
 from gateway.departures import Departure
 from gateway.encoders import Encoder
+from gateway.explanations import Explanations
 from gateway.fan_outs import FanOuts
 from gateway.hand_overs import index_of
 from gateway.held_pushes import HeldPushes
@@ -173,6 +174,7 @@ class Worker:
             self._kept_pushes,
             memberships,
             asks,
+            Explanations(self._clients, self._ownership, self._deliveries, self._kept_pushes, routers, settings),
         )
         for router, link in enumerate(self._links):
             link.receive = partial(self._handlers.receive, router)

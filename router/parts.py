@@ -8,6 +8,7 @@ from router.claims import Claims
 from router.connections import Connections
 from router.counters import Counters, new_counters
 from router.expansions import Expansions
+from router.explanations import Explanations
 from router.fan_outs import FanOuts
 from router.membership import Membership
 from router.memberships import Memberships
@@ -40,6 +41,7 @@ class Parts:
     expansions: Expansions
     fan_outs: FanOuts
     calls: Calls
+    explanations: Explanations
     services: Services
     asks: ServiceAsks
 
@@ -58,9 +60,9 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
     answers = Answers(outbox, admission, repeats, counters)
     services = Services(settings, started_ms, outbox, counters, membership)
     pushes = Pushes(answers, membership, claims, outbox, counters, settings.bus_window_batches)
+    calls = Calls(answers, membership, claims, outbox, counters)
     return Parts(
         settings=settings,
-    calls = Calls(answers, membership, claims, outbox, counters)
         started=now,
         outbox=outbox,
         counters=counters,

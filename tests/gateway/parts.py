@@ -19,6 +19,7 @@ from gateway.conversations import Conversations
 from gateway.counters import new_counters
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
+from gateway.explanations import Explanations
 from gateway.fan_outs import FanOuts
 from gateway.held_pushes import HeldPushes
 from gateway.kept_pushes import KeptPushes
@@ -298,6 +299,7 @@ class Parts(Clients):
             self.kept,
             memberships,
             asks,
+            Explanations(self.loop, self.ownership, self.deliveries, self.kept, self.routers, settings),
         )
         self.loop.start(self.conversations)
         self.batches = 0
