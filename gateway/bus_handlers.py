@@ -264,7 +264,6 @@ class BusHandlers:
             "origins": True,
             "explains": True,
             "resumed": self._fan_outs.marks.resumed,
-            "origins": True,
             "fan_out": seen_of(self._fan_outs.for_new, router),
             "routers": self._routers.positions,
             "claims": len(self._deliveries.claims.mine),

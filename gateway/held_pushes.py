@@ -52,12 +52,12 @@ class HeldPushes:
         """Whether any are held for a token."""
         return token in self._by_token
 
-    def tokens(self) -> list[bytes]:
-        """Tokens whose pushes are held."""
     def count_of(self, token: bytes) -> int:
         """How many are held for a token."""
         return len(self._by_token.get(token, ()))
 
+    def tokens(self) -> list[bytes]:
+        """Tokens whose pushes are held."""
         return list(self._by_token)
 
     def take_all(self) -> list[tuple[bytes, HeldPush]]:
