@@ -35,7 +35,8 @@ class Pushes:
 
     a batch of a worker, or `_parking`, when it came back.
 
-    `queue_times`: from a request to its leave in a batch, `answer_times`: from a batch's leave to its OUTCOMES1, `outcome_times`: from the request to each push's outcome.
+    `queue_times`: from a request to its leave in a batch, `answer_times`: from a batch's leave to its OUTCOMES1,
+    `outcome_times`: from the request to each push's outcome.
     """
 
     def __init__(

@@ -85,6 +85,11 @@ class Settings:
     worker_calls_max: int = _whole(10_000, "the same for all of a worker; over it: F4", 1, 10**6)
     protobuf_dir: str = _text("", "directory with a topics.json and *.binpb: topics whose bodies are protobuf")
     # services
+    metrics_access: str = _text(
+        "loopback",
+        "who reads /metrics without a key: who is on this machine (loopback), nobody (key) or everybody (open)",
+        ("loopback", "key", "open"),
+    )
     service_port: int = _whole(0, "TCP port on which router i (this + i) takes services; 0: none", 0, 65535)
     service_host: str = _text("", "address of that port; empty: host")
     service_heartbeat_ms: int = _whole(1000, "period of the heartbeat between services and router", 50, 60_000)

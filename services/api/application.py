@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import gevent
 import ujson
-from geventwebsocket.exceptions import WebSocketError
 
 from services.api import bodies
 from services.api.logins import LoginRoutes, PostAnswer
@@ -20,12 +18,10 @@ Answer = tuple[HTTPStatus, dict[str, Any]]
 
 #: What is answered to requests whose body is not read to its end.
 _UNREAD = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-#: Period (seconds) of /live.
-PERIOD_S = 1.0
 
 
 class Application:
-    """GET /health/live, /health/ready and /stats; WebSocket /live; what `logins` answers to POST.
+    """GET /health/live, /health/ready and /stats; what `logins` answers to POST.
 
     `not_ready` may block and runs in a thread.
     """
@@ -38,9 +34,7 @@ class Application:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if "wsgi.websocket" in environ:
-            if environ["PATH_INFO"] == "/live" and is_same_origin(environ):
-                self._feed(environ["wsgi.websocket"])
-            return []
+            return []  # there is none here
         status, body, retry_after_s = self._answer_post(environ) or (*self._answer_get(environ), None)
         content = ujson.dumps(body, escape_forward_slashes=False).encode() + b"\n"
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
@@ -86,41 +80,7 @@ class Application:
         except SenderError as error:
             return HTTPStatus.SERVICE_UNAVAILABLE, failure(error)
 
-    def _feed(self, websocket: Any) -> None:
-        """Figures once a second until the watcher goes; an `error` in their place while the router is silent."""
-        closed = gevent.spawn(read_until_closed, websocket)
-        try:
-            while not closed.ready():
-                _, body = self._stats()
-                websocket.send(ujson.dumps(body, escape_forward_slashes=False))
-                closed.join(PERIOD_S)
-        except (WebSocketError, OSError):
-            pass
-        finally:
-            closed.kill()
-
-
-def is_same_origin(environ: Environ) -> bool:
-    """Whether a WebSocket was opened by no browser, or by a page of this very server; others may not look in."""
-    origin = environ.get("HTTP_ORIGIN")
-    try:
-        return origin is None or urlsplit(origin).netloc == environ.get("HTTP_HOST")
-    except ValueError:
-        return False
-
 
 def failure(error: SenderError) -> dict[str, Any]:
     """Body that stands for figures that could not be had."""
     return {"error": error.code, "message": error.message}
-
-
-def read_until_closed(websocket: Any) -> None:
-    """Watchers have nothing to say; reading answers pings and sees the end."""
-    while True:
-        try:
-            if websocket.receive() is None:
-                return
-        except TimeoutError:
-            continue
-        except (WebSocketError, OSError):
-            return

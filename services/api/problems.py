@@ -20,6 +20,7 @@ CODES: dict[str, tuple[HTTPStatus, str]] = {
     "not_connected": (HTTPStatus.NOT_FOUND, "No client is connected with this token"),
     "no_such_group": (HTTPStatus.NOT_FOUND, "There is no such group"),
     "no_such_worker": (HTTPStatus.NOT_FOUND, "There is no such worker on this host"),
+    "other_host": (HTTPStatus.MISDIRECTED_REQUEST, "The worker runs on another host, whose API can do it"),
     "method_not_allowed": (HTTPStatus.METHOD_NOT_ALLOWED, "This path does not take this method"),
     "too_slow": (HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time"),
     "already_leaving": (HTTPStatus.CONFLICT, "The worker does not run, or is leaving already"),

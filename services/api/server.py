@@ -16,6 +16,7 @@ from services.api.asking import Asking
 from services.api.gates import Application as WsgiApplication
 from services.api.gates import Gate
 from services.api.logins import LoginRoutes
+from services.api.readers import Guarded, Readers
 from services.api.routes import Routes
 from services.api.v1.access import open_access
 from services.api.v1.application import make_application
@@ -68,9 +69,13 @@ def serve(settings: Settings) -> int:
         lambda: http_families(counted, gate, lambda: server.refused),
     )
     # A further group of routes is a WSGI application here.
-    groups: dict[str, WsgiApplication] = {"/v1": gate, "/metrics": Metrics(metrics), "/": pages, "/dashboard": pages}
+    readers = Readers(access, settings.metrics_access)
+    groups: dict[str, WsgiApplication] = {"/v1": gate, "/": pages, "/dashboard": pages}
+    groups["/stats"] = Guarded(others, readers.check)
+    groups["/metrics"] = Guarded(Metrics(metrics), readers.check_metrics)
     groups[feeds.PATH] = feeds.Feed(figures, access, pages)
-    counted = Counted(Routes(groups, others, {feeds.PATH: feeds.SUBPROTOCOL}))
+    groups[feeds.PLAIN_PATH] = feeds.Feed(figures, access, others)
+    counted = Counted(Routes(groups, others, dict.fromkeys((feeds.PATH, feeds.PLAIN_PATH), feeds.SUBPROTOCOL)))
     server = Server(listener, counted, settings.api_connections_max)
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, gevent.spawn, server.stop, 1)

@@ -1,7 +1,7 @@
-"""WebSocket /dashboard/live: STAT1 once a second, for whoever may read.
+"""WebSockets /dashboard/live and /live: STAT1 once a second, for whoever may read.
 
-Where there are API keys, the page shows one as a subprotocol (`key.pgk_...`): browsers let no page set header fields of
-a WebSocket, and a URL would be in logs.
+Where there are API keys, a page shows one as a subprotocol (`key.pgk_...`): browsers let no page set header fields of
+a WebSocket, and a URL would be in logs. Others may show it in Authorization.
 """
 
 import contextlib
@@ -12,15 +12,19 @@ import gevent
 import ujson
 from geventwebsocket.exceptions import WebSocketError
 
-from services.api.application import PERIOD_S, failure, read_until_closed
+from services.api.application import failure
 from services.api.gates import Environ, StartResponse
 from services.api.keys import READ
 from services.api.problems import Problem
-from services.api.v1.access import Access
+from services.api.v1.access import Access, bearer
 from services.status.figures import Figures
 from shared.errors import SenderError
 
 PATH = "/dashboard/live"
+#: For programs.
+PLAIN_PATH = "/live"
+#: Period (seconds).
+PERIOD_S = 1.0
 #: What the server answers of the subprotocols that the page offers.
 SUBPROTOCOL = "push-dashboard"
 _KEY = "key."
@@ -28,7 +32,7 @@ _POLICY_VIOLATION = 1008
 
 
 class Feed:
-    """WSGI, for PATH alone; another request gets what `otherwise` says."""
+    """WSGI, for PATH and PLAIN_PATH; another request gets what `otherwise` says."""
 
     def __init__(self, figures: Figures, access: Access, otherwise: Callable[..., Iterable[bytes]]) -> None:
         self._figures, self._access, self._otherwise = figures, access, otherwise
@@ -36,7 +40,7 @@ class Feed:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if "wsgi.websocket" not in environ:
             return self._otherwise(environ, start_response)
-        if environ["PATH_INFO"] == PATH:
+        if environ["PATH_INFO"] in (PATH, PLAIN_PATH):
             self._serve(environ, environ["wsgi.websocket"])
         return []
 
@@ -68,6 +72,19 @@ class Feed:
             return failure(error)
 
 
+def read_until_closed(websocket: Any) -> None:
+    """Watchers have nothing to say; reading answers pings and sees the end."""
+    while True:
+        try:
+            if websocket.receive() is None:
+                return
+        except TimeoutError:
+            continue
+        except (WebSocketError, OSError):
+            return
+
+
 def _key(environ: Environ) -> str:
     offered = [one.strip() for one in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
-    return next((one.removeprefix(_KEY) for one in offered if one.startswith(_KEY)), "")
+    keys = [one.removeprefix(_KEY) for one in offered if one.startswith(_KEY)]
+    return keys[0] if keys else bearer(environ.get("HTTP_AUTHORIZATION", ""))

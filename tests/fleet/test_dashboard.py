@@ -216,12 +216,30 @@ def test_the_feed_is_for_keys_that_may_read_and_for_this_page(fleet: Fleet) -> N
         assert end_of(feed(locked, "pgk_wrong")) == "unauthorized"
         assert end_of(feed(locked, make_key(locked, "shop", "push"))) in ("insufficient_scope", "unauthorized")
         assert end_of(feed(locked, key, "http://evil.example")) == "foreign_page"
+        figures_are_for_keys_that_may_read(locked, key)
         opened = feed(locked, key)
         assert opened.subprotocol == "push-dashboard"
         assert "workers" in json.loads(opened.recv())
         command = [sys.executable, "-m", "services.pushctl.main", "key", "revoke", "looker"]
         subprocess.run(command, env=locked.environ, check=True, capture_output=True, timeout=60)
         assert end_of(opened) == "unauthorized"
+
+
+def figures_are_for_keys_that_may_read(fleet: Fleet, key: str) -> None:
+    """All beside the dashboard and /v1; health is for everybody, metrics for this machine too."""
+    nobody, reader = Api(fleet), Api(fleet, key)
+    assert nobody("GET", "/health/live").status == 200
+    assert nobody("GET", "/health/ready").status == 200
+    assert nobody("GET", "/stats").code == "unauthorized"
+    assert "workers" in reader("GET", "/stats").body
+    assert nobody("GET", "/metrics").status == 200
+    assert nobody("GET", "/metrics", X_Forwarded_For="192.0.2.1").code == "unauthorized"
+    assert reader("GET", "/metrics", X_Forwarded_For="192.0.2.1").status == 200
+    place = f"ws://{fleet.host}:{fleet.api_port}/live"
+    assert end_of(websocket.create_connection(place, timeout=20)) == "unauthorized"
+    opened = websocket.create_connection(place, timeout=20, header=reader.headers)
+    assert "workers" in json.loads(opened.recv())
+    opened.close()
 
 
 def test_headers_let_nothing_in(fleet: Fleet) -> None:

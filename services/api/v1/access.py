@@ -57,7 +57,8 @@ class Access:
         if scope is None:
             return
         headers = flask.request.headers
-        flask.g.key_name = self.admit(_shown(flask.request), scope, headers.get("Host", ""), headers.get("Origin"))
+        shown = bearer(headers.get("Authorization", ""))
+        flask.g.key_name = self.admit(shown, scope, headers.get("Host", ""), headers.get("Origin"))
 
     def admit(self, shown: str, scope: str, host: str, origin: str | None, *, of_page: bool = False) -> str:
         """The name of the key that is shown; empty: the API is open. Raises Problem.
@@ -66,7 +67,7 @@ class Access:
         """
         keys = self._keys.keys()
         if keys is None:
-            _check_page(host, origin)
+            check_page(host, origin)
             return ""
         if of_page:
             _check_origin(host, origin)
@@ -100,12 +101,13 @@ def open_access(settings: Settings) -> Access:
     return Access(keys)
 
 
-def _shown(request: flask.Request) -> str:
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+def bearer(authorization: str) -> str:
+    """The key in that header field; empty: there is none."""
+    scheme, _, text = authorization.partition(" ")
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
-def _check_page(host: str, origin: str | None) -> None:
+def check_page(host: str, origin: str | None) -> None:
     """An open API trusts its machine, but not the pages in its browsers, nor names that lead here. Raises Problem."""
     if not _is_here(_netloc(f"//{host}")[0]):
         raise Problem("foreign_page", f"Host is {host[:64]}: an open API is reached by localhost or an address")

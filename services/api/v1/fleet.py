@@ -1,5 +1,7 @@
 """/v1/fleet and /v1/workers: the fleet's figures, and taking a worker out."""
 
+import contextlib
+
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from pydantic import Field
@@ -47,8 +49,9 @@ def routes(parts: Parts) -> APIBlueprint:
     def drain(path: WorkerPath) -> Response:
         """Have a worker of this host hand its clients to the others, and end
 
-        It stays away until `pushctl start`.
+        It stays away until `pushctl start`. A worker of another host is told by the API of that one: 421 here.
         """
+        _check_host(parts, path.worker)
         index = _index(path.worker, parts.settings.host_name)
         name = places.worker_name(parts.settings, index)
         _check_state(parts, name)
@@ -56,6 +59,16 @@ def routes(parts: Parts) -> APIBlueprint:
         return answer({"worker": name, "state": "leaving"}, 202)
 
     return group
+
+
+def _check_host(parts: Parts, worker: str) -> None:
+    """It is of this host, or unknown: processes elsewhere can be told to end only there. Raises Problem."""
+    host, slash, _ = worker.rpartition("/")
+    if not slash or host == parts.settings.host_name:
+        return
+    with contextlib.suppress(SenderError):
+        if worker in parts.figures()["workers"]:
+            raise Problem("other_host", f"{worker} runs on {host}: ask the API of that host, or pushctl drain there")
 
 
 def _check_state(parts: Parts, name: str) -> None:

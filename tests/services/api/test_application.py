@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.api.application import Application, is_same_origin
+from services.api.application import Application
 from services.status.figures import Figures
 from shared.errors import SenderError
 
@@ -67,12 +67,3 @@ def test_not_ready() -> None:
     status, _, body = call(Application(Figures(ask), lambda: ["router: silent"]), "/health/ready")
     assert status == "503 Service Unavailable"
     assert json.loads(body) == {"status": "not ready", "waiting_for": ["router: silent"]}
-
-
-@pytest.mark.parametrize(
-    ("origin", "same"),
-    [(None, True), ("http://here:8080", True), ("http://evil.example", False), ("null", False), ("", False)],
-)
-def test_origin(origin: str | None, same: bool) -> None:
-    environ = {"HTTP_HOST": "here:8080"} | ({} if origin is None else {"HTTP_ORIGIN": origin})
-    assert is_same_origin(environ) is same
