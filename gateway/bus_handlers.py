@@ -4,7 +4,7 @@ import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, NamedTuple
 
 import ujson
@@ -24,6 +24,7 @@ from gateway.landing import Landing
 from gateway.membership_asks import MembershipAsks
 from gateway.memberships import Memberships
 from gateway.ownership import Ownership
+from gateway.push_logs import PushLogs
 from gateway.router_links import RouterLinks
 from shared import __version__, bus
 from shared.calls import REGROUP1, TOLD1, TOPICS1
@@ -86,6 +87,8 @@ class BusHandlers:
         self._encoder = encoder
         self._process = process
         self._delivery_times = Durations()
+        self.push_logs = PushLogs()
+        clients.blamed = self.push_logs.blamed
         self._waiting_calls: list[tuple[int, int, dict[str, Any]]] = []  # router, number, call
         fan_outs.report = self._report
         landing.late = kept.late.say = self._say_late
@@ -129,7 +132,10 @@ class BusHandlers:
         outcomes = self._deliveries.deliver_batch(batch, router)
         if not self._routers.knows_stale(router):
             outcomes = outcomes.replace(_STALE, _UNAVAILABLE)
-        self._routers.send(router, bus.encode_outcomes(batch.number, outcomes))
+        when = (time_ns() // 1000 - int((monotonic() - began) * 1e6), time_ns() // 1000) if batch.origins else None
+        self._routers.send(router, bus.encode_outcomes(batch.number, outcomes, when))
+        if batch.origins:
+            self.push_logs.batch(batch, outcomes)
         counters = self._clients.counters
         counters["batches"] += 1
         sent = outcomes.count(_SENT)
@@ -142,7 +148,9 @@ class BusHandlers:
 
     def _all(self, router: int, frames: list[bytes]) -> None:
         self._clients.counters["fan_outs"] += 1
-        self._fan_outs.start(router, bus.decode_fan_out(frames))
+        fan_out = bus.decode_fan_out(frames)
+        self.push_logs.fan_out(router, fan_out)
+        self._fan_outs.start(router, fan_out)
 
     def _ring(self, router: int, frames: list[bytes]) -> None:
         news = bus.decode_ring(frames)
@@ -302,6 +310,7 @@ class BusHandlers:
 
     def _report(self, router: int, number: int, counts: dict[str, int]) -> None:
         self._routers.send(router, bus.encode_numbered(bus.COUNTS1, number, counts))
+        self.push_logs.counts(router, number, counts)
 
     def _say_dropped(self, router: int, batch: int, dropped: dict[int, int]) -> None:
         body = {"dropped": {str(place): count for place, count in dropped.items()}}
@@ -313,6 +322,7 @@ class BusHandlers:
             if outcome == bus.STALE and not self._routers.knows_stale(push.router):
                 outcome = Outcome.UNAVAILABLE
             batches[push.router, push.batch].append((push.place, outcome))
+            self.push_logs.late(push, outcome)
             if outcome == bus.KEPT:
                 continue
             counter = "pushes_stale" if outcome == bus.STALE else outcome_counter(Outcome(outcome))

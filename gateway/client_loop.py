@@ -10,7 +10,7 @@ import resource
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import gevent
@@ -93,6 +93,8 @@ class ClientLoop:
         self._epoll = select.epoll()
         self._throttled: list[Connection] = []
         self._overloaded: set[Connection] = set()
+        #: By token, the request id of a push that found its client's buffer full.
+        self.blamed: Mapping[bytes, str] = {}
         self._held: dict[Connection, int] = {}  # paused until `release`: why, bits of Hold
         self._on_tick: list[Callable[[int], None]] = []
         self._loop = gevent.get_hub().loop
@@ -483,4 +485,5 @@ class ClientLoop:
     def _close_slow(self, tick: int) -> None:
         for connection in list(self._overloaded):
             if tick - connection.full_since >= self._settings.slow_consumer_s:
-                self.destroy(connection, CloseReason.SLOW_CONSUMER)
+                push = self.blamed.get(connection.token or b"")
+                self.destroy(connection, CloseReason.SLOW_CONSUMER, f"request_id={push}" if push else "")

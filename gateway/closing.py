@@ -1,15 +1,21 @@
-"""What is counted and logged when a connection ends."""
+"""What is counted and logged when a connection opens and ends (docs/logs.md)."""
 
 import logging
 import time
 
 from gateway.connections import Connection, Protocol
+from gateway.log_limits import LineLimit
 from gateway.tables import PROTOCOL_NAMES
+from shared.log_events import Event
 from shared.reasons import CloseReason
 
 logger = logging.getLogger("gateway.connections")
 
-#: Ends that belong to a client's ordinary life; the others are worth a line each.
+ORDINARY = "ordinary"
+#: At which level is logged what is not out of the ordinary; set once, at start.
+_levels = {ORDINARY: logging.DEBUG}
+
+#: Ends that belong to a client's ordinary life.
 _ORDINARY = frozenset(
     {
         CloseReason.PEER_CLOSED,
@@ -22,31 +28,9 @@ _ORDINARY = frozenset(
 )
 
 
-#: A fleet under attack must not fill its disk: the counters tell what the log leaves out.
+#: The most lines in a second, of opens and of closes.
 LINES_PER_S = 1000
-
-
-class LineLimit(logging.Filter):
-    """Lets so many lines a second through; the first one after that says how many are missing."""
-
-    def __init__(self, lines_per_s: int) -> None:
-        super().__init__()
-        self._most = lines_per_s
-        self._second = 0
-        self._lines = self._dropped = 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        second = int(time.monotonic())
-        if second != self._second:
-            if self._dropped:
-                record.msg = f"({self._dropped} closes were not logged) {record.msg}"
-            self._second, self._lines, self._dropped = second, 0, 0
-        self._lines += 1
-        self._dropped += self._lines > self._most
-        return self._lines <= self._most
-
-
-logger.addFilter(LineLimit(LINES_PER_S))
+_OPENS, _CLOSES = LineLimit("opened connections", LINES_PER_S), LineLimit("closed connections", LINES_PER_S)
 
 
 def close_counter(reason: CloseReason) -> str:
@@ -58,18 +42,46 @@ def count_close(counters: dict[str, int], reason: CloseReason) -> None:
     counters[close_counter(reason)] += 1
 
 
+def log_open(connection: Connection) -> None:
+    """One line when a client has been bound to its token: from then on it is known who it is."""
+    if logger.isEnabledFor(_levels[ORDINARY]) and _OPENS.allows():
+        token, protocol = (connection.token or b"").decode(), PROTOCOL_NAMES[Protocol(connection.protocol)]
+        event = Event("opened", address=connection.address, protocol=protocol, token=token, uid=connection.uid)
+        logger.log(_levels[ORDINARY], event)
+
+
 def log_close(connection: Connection, reason: CloseReason, detail: str) -> None:
-    """One line: INFO where the peer or the worker did something out of the ordinary, else DEBUG."""
-    level = logging.DEBUG if reason in _ORDINARY else logging.INFO
-    if logger.isEnabledFor(level):
-        protocol = PROTOCOL_NAMES[Protocol(connection.protocol)]
-        token = (connection.token or b"-").decode()
-        logger.log(
-            level,
-            "closed %s reason=%s protocol=%s token=%s %s",
-            connection.address,
-            reason.value,
-            protocol,
-            token,
-            detail,
+    """One line.
+
+    An ordinary end of a connection that was never bound (a look whether the port answers) is worth a DEBUG line only.
+    """
+    ordinary = reason in _ORDINARY
+    level = logging.INFO if not ordinary else _levels[ORDINARY] if connection.token else logging.DEBUG
+    if logger.isEnabledFor(level) and _CLOSES.allows():
+        event = Event(
+            "closed",
+            address=connection.address,
+            reason=reason.value,
+            protocol=PROTOCOL_NAMES[Protocol(connection.protocol)],
+            token=(connection.token or b"-").decode(),
+            seconds=_seconds_bound(connection),
+            unsent_bytes=len(connection.output) if connection.output else None,
+            unacknowledged=len(connection.unacknowledged) if connection.unacknowledged else None,
+            detail=detail,
         )
+        logger.log(level, event)
+
+
+def _seconds_bound(connection: Connection) -> float | None:
+    """Since its binding, by the clock of the machine; over hand-overs and restarts of workers, too."""
+    return round(max(0.0, time.time_ns() / 1e9 - connection.binding / 1000), 3) if connection.binding else None
+
+
+def log_connections(which: str) -> None:
+    """Setting `log_connections`: `all`, or `unusual` for those closes alone that are out of the ordinary."""
+    _levels[ORDINARY] = logging.INFO if which == "all" else logging.DEBUG
+
+
+def take_left_out() -> int:
+    """How many lines about connections were left out since the last call."""
+    return _OPENS.take_left_out() + _CLOSES.take_left_out()

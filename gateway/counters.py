@@ -39,6 +39,7 @@ _EVENTS = (
     "presence_overflows",
     "bus_drops",
     "bus_errors",
+    "log_lines_dropped",
     "internal_errors",
 )
 

@@ -14,7 +14,7 @@ from gateway.keeping import OVERLOADED, REFUSED, TOO_LARGE, Keeping, Placed
 from gateway.ledgers import WRITING
 from gateway.ownership import Ownership
 from gateway.text_messages import Style, text_prefix
-from shared.bus import ENTRY, HELD, OPTIONS, REPEATABLE, STALE, Batch, Segment
+from shared.bus import ENTRY, HELD, OPTIONS, ORIGIN, REPEATABLE, STALE, Batch, Segment
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
 from shared.packets import BODY_MAX, encode_header
@@ -85,10 +85,11 @@ class Deliveries:
         words = self._clients.ledger.words
         returned = self._returned.get(router)
         data, start = batch.data, 0
-        all_terms = iter(batch.terms)
+        all_terms, origins = iter(batch.terms), iter(batch.origins)
         for segment in batch.segments:
-            plain = segment.signal == Signal.PUSH and not segment.sub_signal and not segment.flags
+            plain = segment.signal == Signal.PUSH and not segment.sub_signal and not segment.flags & ~ORIGIN
             terms = next(all_terms) if segment.flags & OPTIONS else None
+            origin = next(origins) if segment.flags & ORIGIN else None
             for _ in range(segment.pushes):
                 token_bytes, payload_bytes, position = next(entries)
                 middle = start + token_bytes
@@ -98,11 +99,11 @@ class Deliveries:
                 start = end
                 connection = by_token.get(token)
                 if connection is None or (returned and token in returned):
-                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload, terms)
+                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload, terms, origin)
                     add(self._absent(token, push, batch.epoch))
                     continue
                 if terms is not None or connection.stored is not None:
-                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload, terms)
+                    push = HeldPush(router, batch.number, len(outcomes), segment, position, payload, terms, origin)
                     add(self.keeping.deliver(connection, push))
                     continue
                 frame = self._plain_frame(connection, payload) if plain and connection.output is None else None

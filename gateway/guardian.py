@@ -41,6 +41,9 @@ LONGEST_PAUSE_S = 1.0
 #: How often the guardian looks whether the worker's loop turns, and how long a start may take (seconds).
 LOOK_S, START_S = 0.5, 60.0
 
+#: Variable by which it is told how to write lines: `plain` or `json`.
+LOG_FORMAT = "GUARDIAN_LOG_FORMAT"
+
 #: Of a worker that starts, until it serves.
 START_NICENESS = -15
 
@@ -231,9 +234,14 @@ def ending(status: int) -> str:
 
 def log(level: str, text: str) -> None:
     """One line like those of `logging`, which would double this process's size."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    if os.environ.get(LOG_FORMAT) == "json":
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+        said = text.replace("\\", "\\\\").replace('"', '\\"')
+        line = f'{{"time":"{stamp}","level":"{level}","logger":"gateway.guardian","message":"{said}"}}\n'
+    else:
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {level} gateway.guardian: {text}\n"
     with contextlib.suppress(OSError):  # a full disk or a closed pipe must not end it, and its clients with it
-        os.write(2, f"{stamp} {level} gateway.guardian: {text}\n".encode())
+        os.write(2, line.encode())
 
 
 def start_worker(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ Pure. Kept in order, bounded, until it is known what becomes of them.
 from typing import NamedTuple
 
 from shared.bus import Segment, Terms
+from shared.origins import Origin
 
 
 class HeldPush(NamedTuple):
@@ -18,6 +19,7 @@ class HeldPush(NamedTuple):
     position: int  # in the sender's request
     payload: bytes
     terms: Terms | None = None  # what its sender wants beyond sending
+    origin: Origin | None = None
 
 
 class HeldPushes:

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(settings_listing(settings))
             return 0
         command = prepare(settings, options.index, options.worker_module)
+        os.environ[guardian.LOG_FORMAT] = settings.log_format  # it reads no settings
     except SettingsError as error:
         print(f"push-gateway: {error}", file=sys.stderr)
         return BAD_SETTINGS

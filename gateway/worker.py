@@ -23,6 +23,7 @@ from gateway.bus_keys import load_bus_keys, needs_keys
 from gateway.bus_link import BusLink
 from gateway.calls import Calls
 from gateway.client_loop import ClientLoop
+from gateway.closing import log_connections, take_left_out
 from gateway.connections import Connection, Granted
 from gateway.conversations import Conversations
 from gateway.counters import new_counters
@@ -68,8 +69,10 @@ def main(
     """
     try:
         settings = read_settings()
-        log_to_stderr(settings)
+        take_dropped = log_to_stderr(settings)
+        log_connections(settings.log_connections)
         worker = Worker(settings, index, open_ledger(ledger_fd))
+        worker.take_dropped_lines = take_dropped
     except SettingsError as error:
         print(f"push-gateway: {error}", file=sys.stderr)
         return BAD_SETTINGS
@@ -89,6 +92,7 @@ class Worker:
         self._counters = new_counters()
         self._counters |= ledger.own.get("counters", {})  # a predecessor's, so that they go on
         self._ended = gevent.event.Event()
+        self.take_dropped_lines: Callable[[], int] = lambda: 0
         stream_limits = StreamLimits(settings.body_limit_bytes)
         self._clients = ClientLoop(settings, stream_limits, self._counters, ledger)
         registry = load_registry(settings)
@@ -302,6 +306,8 @@ class Worker:
 
     def _tick(self, tick: int) -> None:
         ledger = self._clients.ledger
+        left_out = take_left_out() + self._handlers.push_logs.take_left_out()
+        self._counters["log_lines_dropped"] += self.take_dropped_lines() + left_out
         ledger.own["claims"] = bool(self._deliveries.claims.mine)
         ledger.note_own(counters=self._counters)
         self._collect(tick)

@@ -52,6 +52,12 @@ class Settings:
     bus_port: int = _whole(0, "TCP port on which router i (this + i) takes workers of other hosts; 0: none", 0, 65535)
     bus_host: str = _text("", "address of that port; empty: host")
     log_level: str = _text("INFO", "least level that is logged", ("DEBUG", "INFO", "WARNING", "ERROR"))
+    log_format: str = _text("plain", "log lines as text, or one JSON object each", ("plain", "json"))
+    log_connections: str = _text(
+        "all",
+        "which opens and closes of connections are logged: all, or closes out of the ordinary",
+        ("all", "unusual"),
+    )
     # clients: limits
     body_limit_bytes: int = _whole(1 << 20, "largest packet body or message, also inflated", 1024, 1 << 28)
     out_buffer_bytes: int = _whole(1 << 20, "most unsent output kept for one client", 4096, 1 << 28)

@@ -63,7 +63,7 @@ def _stand_ins() -> dict[str, Any]:
         "resource": Resource(__import__("resource")),
         "select": Select(__import__("select")),
         "shared.rings": SimpleNamespace(**{**rings, "owners_of_slots": _owners_of_slots}),
-        "shared.startup.command_lines": SimpleNamespace(BAD_SETTINGS=2, log_to_stderr=lambda settings: None),
+        "shared.startup.command_lines": SimpleNamespace(BAD_SETTINGS=2, log_to_stderr=lambda settings: lambda: 0),
         "shared.startup.environment": SimpleNamespace(read_settings=lambda: caller().settings),
         "shared.startup.pid_files": SimpleNamespace(holder_of=holder_of),
         "signal": Signals(),

@@ -18,19 +18,19 @@ class Logger:
 
     def addFilter(self, line_filter: object) -> None: ...
 
-    def log(self, level: int, what: str, *arguments: Any, **more: Any) -> None:
+    def log(self, level: int, what: object, *arguments: Any, **more: Any) -> None:
         if level >= logging.INFO:
             self._note(what, *arguments)
 
-    def debug(self, what: str, *arguments: Any, **more: Any) -> None: ...
+    def debug(self, what: object, *arguments: Any, **more: Any) -> None: ...
 
-    def info(self, what: str, *arguments: Any, **more: Any) -> None:
+    def info(self, what: object, *arguments: Any, **more: Any) -> None:
         self._note(what, *arguments)
 
-    def warning(self, what: str, *arguments: Any, **more: Any) -> None:
+    def warning(self, what: object, *arguments: Any, **more: Any) -> None:
         self._note(what, *arguments)
 
-    def error(self, what: str, *arguments: Any, **more: Any) -> None:
+    def error(self, what: object, *arguments: Any, **more: Any) -> None:
         self._note(what, *arguments)
 
     def exception(self, what: str, *arguments: Any, **more: Any) -> None:
@@ -38,9 +38,9 @@ class Logger:
         text = what % arguments if arguments else what
         world.broken("no internal error", f"{text}\n{traceback.format_exc()}")
 
-    def _note(self, what: str, *arguments: Any) -> None:
+    def _note(self, what: object, *arguments: Any) -> None:
         world = present()
-        world.note(world.current.name if world.current else "?", what, *arguments)
+        world.note(world.current.name if world.current else "?", str(what), *arguments)
 
 
 class Logging:

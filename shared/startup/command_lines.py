@@ -2,13 +2,15 @@
 
 import logging
 import sys
+from collections.abc import Callable
+from types import TracebackType
 
 from shared.settings import CONFIG_KEY, PREFIX, Settings, describe
+from shared.startup.log_lines import FORMATS
+from shared.startup.log_sinks import Sink
 
 #: Exit status for settings that do not allow a start; nobody should try again with the same ones.
 BAD_SETTINGS = 2
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def settings_help() -> str:
@@ -24,6 +26,21 @@ def settings_listing(settings: Settings) -> str:
     return "\n".join([f"{name} = {getattr(settings, name)!r}" for name, _, _ in describe()])
 
 
-def log_to_stderr(settings: Settings) -> None:
-    """Log lines of the settings' level and above, where supervisord collects them."""
-    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
+def log_to_stderr(settings: Settings) -> Callable[[], int]:
+    """Log lines of the settings' level and format where supervisord collects them, without ever waiting for it.
+
+    Returns a function that tells how many lines were dropped since it was called last.
+    """
+    # What no line shows need not be found out for each of them.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    sink = Sink()
+    sink.setFormatter(FORMATS[settings.log_format]())
+    logging.basicConfig(level=settings.log_level, handlers=[sink])
+    sys.excepthook = _log_uncaught
+    return sink.take_dropped
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        logging.getLogger().critical("this process ends", exc_info=(kind, error, traceback))

@@ -1,11 +1,13 @@
 import logging
+import time
 
 import pytest
 
-from gateway import closing
-from gateway.closing import LineLimit, close_counter, count_close, log_close
+from gateway import closing, log_limits
+from gateway.closing import close_counter, count_close, log_close, log_connections, log_open
 from gateway.connections import Connection, Protocol
 from gateway.counters import new_counters
+from gateway.log_limits import LineLimit
 from shared.reasons import CloseReason
 
 ORDINARY = {"peer_closed", "io_error", "client_disconnect", "http_done", "shutdown", "replaced"}
@@ -19,33 +21,71 @@ def test_a_close_is_counted_by_its_reason(reason):
     assert close_counter(reason) == f"close_{reason.value}"
 
 
-@pytest.mark.parametrize("reason", list(CloseReason))
-@pytest.mark.parametrize("protocol", list(Protocol))
-def test_one_line_which_is_info_only_out_of_the_ordinary(reason, protocol, caplog):
+@pytest.fixture(params=["all", "unusual"])
+def which(request, monkeypatch):
+    """Setting `log_connections`; as it was, afterwards."""
+    monkeypatch.setattr(closing, "_levels", dict(closing._levels))
+    log_connections(request.param)
+    return request.param
+
+
+@pytest.fixture
+def bound():
     connection = Connection(5, "1.2.3.4:5")
-    connection.protocol, connection.token = protocol, "名".encode()
+    connection.protocol, connection.token, connection.uid = Protocol.V2, "名".encode(), "u"
+    connection.binding = time.time_ns() // 1_000_000 - 2500
+    return connection
+
+
+@pytest.mark.parametrize("reason", list(CloseReason))
+def test_one_line_for_a_close(reason, which, bound, caplog):
+    bound.output, bound.unacknowledged = bytearray(b"abc"), {1, 2}
     with caplog.at_level(logging.DEBUG):
-        log_close(connection, reason, "why")
+        log_close(bound, reason, "why")
     (record,) = caplog.records
-    assert record.levelname == ("DEBUG" if reason in ORDINARY else "INFO")
-    line = record.getMessage()
-    assert "\n" not in line
-    for part in ("closed 1.2.3.4:5", f"reason={reason.value}", f"protocol={protocol.name.lower()}", "token=名", "why"):
-        assert part in line
+    assert record.levelname == ("DEBUG" if reason in ORDINARY and which == "unusual" else "INFO")
+    assert record.getMessage().startswith(
+        f"closed address=1.2.3.4:5 reason={reason.value} protocol=v2 token=名 seconds=2."
+    )
+    assert record.getMessage().endswith(" unsent_bytes=3 unacknowledged=2 detail=why")
 
 
-def test_one_without_a_token(caplog):
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_one_line_for_an_open(protocol, which, bound, caplog):
+    bound.protocol = protocol
     with caplog.at_level(logging.DEBUG):
+        log_open(bound)
+    (record,) = caplog.records
+    assert record.levelname == ("INFO" if which == "all" else "DEBUG")
+    assert record.getMessage() == f"opened address=1.2.3.4:5 protocol={protocol.name.lower()} token=名 uid=u"
+
+
+def test_a_look_whether_the_port_answers_costs_no_line(which, caplog):
+    with caplog.at_level(logging.INFO):
+        log_close(Connection(5, "a"), CloseReason.PEER_CLOSED, "")
         log_close(Connection(5, "a"), CloseReason.HELLO_TIMEOUT, "")
-    assert "token=-" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == [
+        "closed address=a reason=hello_timeout protocol=unknown token=-"
+    ]
 
 
-def test_lines_a_second_are_limited(monkeypatch):
+def test_tokens_and_addresses_write_no_lines_of_their_own(bound, caplog):
+    bound.token, bound.address = "a reason=kicked\u2028b".encode(), "1.2.3.4:5\nclosed"
+    with caplog.at_level(logging.DEBUG):
+        log_close(bound, CloseReason.KICKED, "x\x1b[2J")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.isprintable()
+    assert 'address="1.2.3.4:5\\x0aclosed" reason=kicked' in line
+    assert 'token="a reason=kicked\\u2028b"' in line
+
+
+def test_lines_a_second_are_limited_and_those_left_out_counted(monkeypatch, caplog):
     now = [7.0]
-    monkeypatch.setattr(closing.time, "monotonic", lambda: now[0])
-    limit = LineLimit(3)
-    lines = [logging.makeLogRecord({"msg": f"closed {number}"}) for number in range(7)]
-    assert [limit.filter(line) for line in lines[:5]] == [True, True, True, False, False]
+    monkeypatch.setattr(log_limits.time, "monotonic", lambda: now[0])
+    limit = LineLimit("things", 3)
+    assert [limit.allows() for _ in range(5)] == [True, True, True, False, False]
     now[0] = 8.5
-    assert [limit.filter(line) for line in lines[5:]] == [True, True]
-    assert [line.msg for line in lines[5:]] == ["(2 closes were not logged) closed 5", "closed 6"]
+    with caplog.at_level(logging.INFO):
+        assert limit.allows()
+    assert caplog.messages == ["2 lines about things were left out"]
+    assert (limit.take_left_out(), limit.take_left_out()) == (2, 0)
