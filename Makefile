@@ -6,6 +6,7 @@
 # make protobufs   shared/protobufs/descriptors.binpb anew, and the chat example's
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
 # make chaos-100k   the same with 100,000 clients; make chaos-stored, make chaos-acked: nothing stored or acknowledged is lost
+# make chaos-groups   each member of a group gets each push once, whichever workers die
 # make chaos-kafka   the same for records of Kafka, with a real broker: needs Java and Maven
 # make simulate   a thousand simulated fleets; others: make simulate SEEDS=1001..5000
 
@@ -17,7 +18,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
-.PHONY: run test lint bench bench-bulk chaos chaos-100k chaos-stored chaos-acked chaos-kafka simulate conformance loadtest docs protobufs clean lock
+.PHONY: run test lint bench bench-bulk chaos chaos-100k chaos-stored chaos-acked chaos-groups chaos-kafka simulate conformance loadtest docs protobufs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -50,6 +51,9 @@ chaos-stored: $(VENV)/installed-test
 chaos-acked: $(VENV)/installed-test
 	@$(BIN)/python -m chaos.acked --storage sqlite $(ARGUMENTS)
 	@$(BIN)/python -m chaos.acked --storage redis $(ARGUMENTS)
+
+chaos-groups: $(VENV)/installed-test
+	@$(BIN)/python -m chaos.groups $(ARGUMENTS)
 
 chaos-kafka: $(VENV)/installed-test
 	@$(BIN)/python -m chaos.kafka $(ARGUMENTS)
