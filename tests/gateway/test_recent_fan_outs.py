@@ -1,4 +1,4 @@
-"""gateway/recent_fan_outs.py, and who gets what is kept there: clients that move, and that have joined a group lately."""
+"""gateway/recent_fan_outs.py, and who gets what is kept there: clients that move, or have joined a group lately."""
 
 import time
 
