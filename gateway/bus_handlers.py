@@ -298,6 +298,8 @@ class BusHandlers:
             "epoch": list(self._ownership.epoch),
             "routers": self._routers.positions,
             "delivery_times": self._delivery_times.fields(),
+            "queues": {"held": self._deliveries.held.count, "cache": self._kept.storing.waiting},
+            "acknowledgement_times": self._kept.acknowledgements.times.fields(),
         }
         self._routers.send_all(bus.encode_control(bus.BEAT1, body))
 

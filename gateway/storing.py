@@ -154,6 +154,11 @@ class Storing:
     # --- operations
 
     @property
+    def waiting(self) -> int:
+        """Operations that no cache has answered."""
+        return self._count
+
+    @property
     def has_room(self) -> bool:
         """Whether another push can be stored."""
         return self._count < self._most and self._bytes < self._most_bytes

@@ -68,6 +68,7 @@ def test_pushes_are_counted_once_and_timed(fleet: Fleet) -> None:
         wait_until(lambda: grown("push_gateway_worker_pushes_total", outcome="sent") == 7, "workers have told")
         assert grown("push_gateway_pushes_total", outcome="sent") == 7
         assert grown("push_gateway_push_outcome_seconds_count") == 7
+        assert grown("push_gateway_push_queue_seconds_count") == 7
         assert grown("push_gateway_worker_answer_seconds_count") == 7
         wait_until(lambda: grown("push_gateway_worker_delivery_seconds_count") == 7, "deliveries have been told")
         assert grown("push_gateway_api_requests_total", status="200") >= 7
@@ -90,7 +91,10 @@ def test_what_the_message_cache_does_is_counted(fleet: Fleet) -> None:
         for _ in range(2):
             client.acknowledge(client.read_push().message_id)
         wait_until(lambda: value(scrape(fleet), f"{cache}acknowledged_total") == 2, "it is told")
+        times = "push_gateway_push_acknowledgement_seconds_count"
+        wait_until(lambda: value(scrape(fleet), times) == 2, "the worker has told")
         assert value(scrape(fleet), f"{cache}replayed_total") >= 2
+        assert value(scrape(fleet), "push_gateway_worker_held_pushes") == 0
 
 
 def test_workers_counters_never_fall_when_they_are_killed(fleet: Fleet) -> None:
