@@ -85,17 +85,17 @@ class Settings:
     api_keys_file: str = _text("", "keys of the HTTP API (pushctl key); empty: state/api_keys.json in data_dir")
     api_connections_max: int = _whole(2048, "connections to the HTTP API at a time; over it: 503 at once", 8, 1_000_000)
     api_requests_max: int = _whole(512, "requests to the HTTP API under way at a time; over it: 503 at once", 1, 10**6)
+    metrics_access: str = _text(
+        "loopback",
+        "who reads /metrics without a key: who is on this machine (loopback), nobody (key) or everybody (open)",
+        ("loopback", "key", "open"),
+    )
     # calls to services
     call_timeout_ms: int = _whole(5000, "longest wait for a service's answer", 100, 600_000)
     calls_max: int = _whole(32, "calls of one client that may await their answers; then it is not read", 1, 65535)
     worker_calls_max: int = _whole(10_000, "the same for all of a worker; over it: F4", 1, 10**6)
     protobuf_dir: str = _text("", "directory with a topics.json and *.binpb: topics whose bodies are protobuf")
     # services
-    metrics_access: str = _text(
-        "loopback",
-        "who reads /metrics without a key: who is on this machine (loopback), nobody (key) or everybody (open)",
-        ("loopback", "key", "open"),
-    )
     service_port: int = _whole(0, "TCP port on which router i (this + i) takes services; 0: none", 0, 65535)
     service_host: str = _text("", "address of that port; empty: host")
     service_heartbeat_ms: int = _whole(1000, "period of the heartbeat between services and router", 50, 60_000)
@@ -153,6 +153,14 @@ class Settings:
     )
     presence_port: int = _whole(0, "TCP port on which it is published who comes and goes; 0: none", 0, 65535)
     presence_host: str = _text("", "address of that port; empty: host")
+    # events
+    event_webhook_url: str = _text("", "http(s) URL to which events are posted ; empty: none")
+    event_webhook_secret_file: str = _text("", "file of 32 bytes or more, in any text, that sign these posts")
+    event_webhook_timeout_s: int = _whole(10, "longest wait for the answer to one", 1, 300)
+    event_webhook_batch: int = _whole(100, "events in one", 1, 1000)
+    kafka_events_topic: str = _text("", "topic for events, at kafka_brokers; empty: none")
+    event_kinds: str = _text("", "kinds of events that are kept for these two, comma-separated; empty: all")
+    events_max: int = _whole(100_000, "events that await confirmation; over it the oldest go", 1000, 10**8)
     # Kafka
     kafka_brokers: str = _text("", "HOST:PORT of Kafka's brokers, comma-separated; empty: no Kafka bridge")
     kafka_topics: str = _text("", "topics whose records are pushed, comma-separated; one from ^ on is a pattern")
@@ -219,6 +227,11 @@ class Settings:
     @property
     def presence_listens_on(self) -> str:
         return self.presence_host or self.host
+
+    @property
+    def keeps_events(self) -> bool:
+        """Whether anybody wants all events."""
+        return bool(self.event_webhook_url or self.kafka_events_topic)
 
     @property
     def subscribes_openly(self) -> bool:
@@ -318,13 +331,23 @@ def _check_together(settings: Settings) -> None:
     if settings.bus_server_key and not is_key(settings.bus_server_key):
         raise SettingsError("bus_server_key", "is not a key of 40 Z85 characters")
     parse_location(settings.storage)
-    if settings.kafka_brokers and not split(settings.kafka_topics):
+    if settings.kafka_brokers and not split(settings.kafka_topics) and not settings.kafka_events_topic:
         raise SettingsError("kafka_topics", "names no topic, and kafka_brokers is set")
+    _check_events(settings)
     for network in split(settings.trusted_proxies):
         try:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise SettingsError("trusted_proxies", str(error)) from None
+
+
+def _check_events(settings: Settings) -> None:
+    if settings.kafka_events_topic and not settings.kafka_brokers:
+        raise SettingsError("kafka_events_topic", "needs kafka_brokers")
+    if settings.event_webhook_url and not settings.event_webhook_url.startswith(("http://", "https://")):
+        raise SettingsError("event_webhook_url", "is no http or https URL")
+    if settings.event_webhook_url and not settings.event_webhook_secret_file:
+        raise SettingsError("event_webhook_url", "needs event_webhook_secret_file")
 
 
 def _check_heartbeats(of: str, heartbeat_ms: int, timeout_ms: int) -> None:

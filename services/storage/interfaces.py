@@ -13,6 +13,7 @@ the setting `storage_durability` says.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, Self
 
+from services.storage.events import Outbox
 from services.storage.presences import PresenceStore
 
 
@@ -193,6 +194,10 @@ class Storage(Protocol):
     @property
     def presences(self) -> PresenceStore:
         """Who is connected."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Events that are to be delivered."""
 
     def close(self) -> None:
         """Give back connections and files; nothing may be called afterwards."""

@@ -50,7 +50,9 @@ class Entry(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """A client has come, or has gone. `sequence` grows with those of a token."""
+    """A client has come, or has gone. `sequence` is one more with each of a token, as long as its entry stays; it
+    begins with the time in Unix ms, so that it grows also behind an entry that has gone.
+    """
 
     presence: Presence
     at: int  # Unix ms
@@ -66,6 +68,8 @@ class Ended(NamedTuple):
 
 
 Change = tuple[Entry | None, list[Transition]]
+#: What is kept, what is to be kept in its place, and what that means.
+Swap = tuple[Entry | None, Entry, Sequence[Transition]]
 
 
 def come(entry: Entry | None, presence: Presence, term: str, at: int) -> Change:
@@ -81,9 +85,9 @@ def come(entry: Entry | None, presence: Presence, term: str, at: int) -> Change:
     told = []
     sequence = entry.sequence
     if entry.ended is None:
-        sequence = max(sequence + 1, at)
+        sequence += 1
         told.append(Transition(entry.presence, at, sequence, REPLACED))
-    sequence = max(sequence + 1, at)
+    sequence += 1
     told.append(Transition(presence, at, sequence))
     return Entry(presence, term, sequence, entry.version + 1), told
 
@@ -119,7 +123,7 @@ def left_behind(entry: Entry | None, worker: str, but_term: str | None, at: int)
 
 
 def _end(entry: Entry, reason: str, at: int, *, lost: bool) -> tuple[Entry, list[Transition]]:
-    sequence = max(entry.sequence + 1, at)
+    sequence = entry.sequence + 1
     kept = entry._replace(sequence=sequence, version=entry.version + 1, ended=at, lost=lost)
     return kept, [Transition(entry.presence, at, sequence, reason)]
 
@@ -135,12 +139,12 @@ class PresenceStore(ABC):
     def come(self, presences: Iterable[Presence], term: str, at: int) -> list[Transition]:
         """These are connected."""
         by_token = {one.token: one for one in presences}
-        return self._change(list(by_token), lambda token, entry: come(entry, by_token[token], term, at))
+        return self._change(list(by_token), lambda token, entry: come(entry, by_token[token], term, at), at)
 
     def gone(self, ended: Iterable[Ended], at: int) -> list[Transition]:
         """These no longer are."""
         by_token = {one.presence.token: one for one in ended}
-        return self._change(list(by_token), lambda token, entry: gone(entry, by_token[token], at))
+        return self._change(list(by_token), lambda token, entry: gone(entry, by_token[token], at), at)
 
     def end(self, worker: str, but_term: str | None, at: int) -> Iterator[list[Transition]]:
         """Nobody of this worker is there any more, but those of a term: as `ending` has named them, in parts.
@@ -153,13 +157,14 @@ class PresenceStore(ABC):
 
         after = ""
         while stands() and (tokens := self.tokens_of(worker, after, CHUNK)):
-            yield self._change(tokens, lambda _, entry: left_behind(entry, worker, but_term, at), stands)
+            yield self._change(tokens, lambda _, entry: left_behind(entry, worker, but_term, at), at, stands)
             after = tokens[-1]
 
     def _change(
         self,
         tokens: Sequence[str],
         decide: Callable[[str, Entry | None], Change],
+        at: int,
         stands: Callable[[], bool] = lambda: True,
     ) -> list[Transition]:
         """Compare and set: what another has changed meanwhile is decided anew, if that is still to be done."""
@@ -172,7 +177,7 @@ class PresenceStore(ABC):
                     return told
                 decided = [(token, entry, *decide(token, entry)) for token, entry in zip(left, entries, strict=True)]
                 changed = [one for one in decided if one[2] is not None]
-                swapped = self.swap([(entry, new) for _, entry, new, _ in changed if new is not None])
+                swapped = self.swap([(entry, new, what) for _, entry, new, what in changed if new is not None], at)
                 told += [
                     one for (*_, transitions), done in zip(changed, swapped, strict=True) if done for one in transitions
                 ]
@@ -195,8 +200,14 @@ class PresenceStore(ABC):
         """What is kept of these."""
 
     @abstractmethod
-    def swap(self, changes: Sequence[tuple[Entry | None, Entry]]) -> list[bool]:
-        """Put the second where the first is still kept; whether it was."""
+    def swap(self, changes: Sequence[Swap], at: int) -> list[bool]:
+        """Put the second where the first is still kept; whether it was. Then its transitions are events, too, which
+        go into the outbox where events are kept: `finish` puts in what is missing if this is cut off.
+        """
+
+    @abstractmethod
+    def finish(self, now: int) -> None:
+        """Events of changes that were cut off a while ago go into the outbox."""
 
     @abstractmethod
     def tokens_of(self, worker: str, after: str, most: int) -> list[str]:

@@ -7,20 +7,25 @@ sorted sets, by name, of the tokens that are a worker's, a user's. presence-work
 These are in several slots. Who makes an entry puts its token into both sets before and after; who ends or moves it
 takes the token out, and looks whether it belongs there again. So a set may have too much, never too little: only the
 entries say whose they are. A worker is put among all behind its lease; who takes it out looks whether it has one again.
+Events are put beside their entry, and then moved (redis_presence_events).
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from services.storage.presences import ENDED_MS, Entry, Presence, PresenceStore
+from services.storage.presences import ENDED_MS, Entry, Presence, PresenceStore, Swap, Transition
 from services.storage.redis_connections import Connection
+from services.storage.redis_outbox import RedisOutbox
+from services.storage.redis_presence_events import PresenceEvents
 from services.storage.redis_tokens import RedisTokens
 
-# KEYS: entry. ARGV: version that must be there, or "" for none; ms that it stays, or 0; fields and values.
+# KEYS: entry, events. ARGV: version that must be there, or "" for none; ms that it stays, or 0; number of events, and
+# these; fields and values.
 _SWAP = """
 if (redis.call('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
+for at = 4, 3 + ARGV[3] do redis.call('RPUSH', KEYS[2], ARGV[at]) end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], unpack(ARGV, 4 + ARGV[3]))
 if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1
 """
@@ -55,8 +60,9 @@ _NO_TERM = "-"
 class RedisPresences(PresenceStore):
     """See PresenceStore. Leases are by the server's clock."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, outbox: RedisOutbox) -> None:
         self._connection, self._keys = connection, connection.keys
+        self._events = PresenceEvents(connection, outbox)
         self._report, self._whole = connection.script(_REPORT), connection.script(_WHOLE)
         self._renew, self._tokens = connection.script(_RENEW), RedisTokens(connection)
 
@@ -64,19 +70,25 @@ class RedisPresences(PresenceStore):
         rows = self._all([("HGETALL", self._keys.of("presence", token)) for token in tokens])
         return [_entry(_fields(row)) if row else None for row in rows]
 
-    def swap(self, changes: Sequence[tuple[Entry | None, Entry]]) -> list[bool]:
-        listed = [one for before, entry in changes for one in self._lists(entry) - self._lists(before)]
-        come = [entry.presence.token for before, entry in changes if _comes(before, entry)]
+    def swap(self, changes: Sequence[Swap], at: int) -> list[bool]:
+        listed = [one for before, entry, _ in changes for one in self._lists(entry) - self._lists(before)]
+        come = [entry.presence.token for before, entry, _ in changes if _comes(before, entry)]
+        telling = [entry.presence.token for _, entry, told in changes if told]
         self._enter(listed)
         self._tokens.enter(come)
-        done = [bool(answer) for answer in self._all([self._swap(before, entry) for before, entry in changes])]
+        self._events.begin(telling, at)
+        done = [bool(answer) for answer in self._all([self._swap(*change) for change in changes])]
         self._enter(listed)
         self._tokens.enter(come)
+        self._events.move(telling, at)
         if come:
             self._tokens.sweep(come)
         swapped = [change for change, is_done in zip(changes, done, strict=True) if is_done]
-        self._take_out([one for before, entry in swapped for one in self._lists(before) - self._lists(entry)])
+        self._take_out([one for before, entry, _ in swapped for one in self._lists(before) - self._lists(entry)])
         return done
+
+    def finish(self, now: int) -> None:
+        self._events.move(self._events.left_over(now), now)
 
     def _lists(self, entry: Entry | None) -> set[tuple[str, str]]:
         """(key, token) of the sets in which an entry stands."""
@@ -95,10 +107,12 @@ class RedisPresences(PresenceStore):
         again = {one for entry in self.load(tokens) for one in self._lists(entry)}
         self._enter([one for one in listed if one in again])
 
-    def _swap(self, before: Entry | None, entry: Entry) -> tuple[Any, ...]:
+    def _swap(self, before: Entry | None, entry: Entry, told: Sequence[Transition]) -> tuple[Any, ...]:
         kept = ENDED_MS if entry.ended is not None else 0
         key, version = self._keys.of("presence", entry.presence.token), "" if before is None else before.version
-        return ("EVAL", _SWAP, 1, key, version, kept, *_texts(entry))
+        rows = self._events.rows(told)
+        keys = (key, self._events.key(entry.presence.token))
+        return ("EVAL", _SWAP, 2, *keys, version, kept, len(rows), *rows, *_texts(entry))
 
     def tokens_of(self, worker: str, after: str, most: int) -> list[str]:
         return self._page("presences-of", worker, after, most)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from services.storage.presences import ENDED_MS, Entry, Presence, PresenceStore
+from services.storage.events import presence_event
+from services.storage.presences import ENDED_MS, Entry, Presence, PresenceStore, Swap
 from services.storage.sqlite_connections import Connection, Transaction
+from services.storage.sqlite_outbox import SqliteOutbox
 
 #: Former entries that go in one transaction.
 PURGED_MAX = 5000
@@ -23,8 +25,8 @@ _REPORT = """UPDATE presence_workers SET number = ?, lease = ? WHERE worker = ? 
 class SqlitePresences(PresenceStore):
     """See PresenceStore."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, outbox: SqliteOutbox) -> None:
+        self._connection, self._outbox = connection, outbox
 
     def load(self, tokens: Sequence[str]) -> list[Entry | None]:
         marks = ", ".join("?" * len(tokens))
@@ -32,11 +34,19 @@ class SqlitePresences(PresenceStore):
         found = {row[0]: _entry(row) for row in rows}
         return [found.get(token) for token in tokens]
 
-    def swap(self, changes: Sequence[tuple[Entry | None, Entry]]) -> list[bool]:
+    def swap(self, changes: Sequence[Swap], at: int) -> list[bool]:
         if not changes:
             return []
         with self._connection.write() as transaction:
-            return [_swap(transaction, before, entry) for before, entry in changes]
+            done = [_swap(transaction, before, entry) for before, entry, _ in changes]
+            if self._outbox.keeping.most:
+                happened = [one for (*_, told), is_done in zip(changes, done, strict=True) if is_done for one in told]
+                events = self._outbox.keeping.of([presence_event(one) for one in happened])
+                self._outbox.put_within(transaction, events, at)
+            return done
+
+    def finish(self, now: int) -> None:
+        """Nothing is cut off: a transaction has both."""
 
     def tokens_of(self, worker: str, after: str, most: int) -> list[str]:
         return [token for (token,) in self._connection.read(_OF_WORKER, worker, after, most)]

@@ -56,8 +56,23 @@ _MET = (
     "CREATE INDEX met_by_end ON met (until)",
 )
 
+#: Version 5: events that consumers have not confirmed; the last sequences of tokens; consumers. Times are Unix ms.
+_EVENTS = (
+    """CREATE TABLE events (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, token TEXT NOT NULL, kind TEXT NOT NULL,
+        sequence INTEGER NOT NULL, text TEXT NOT NULL)""",
+    """CREATE TABLE event_sequences (
+        token TEXT PRIMARY KEY, sequence INTEGER NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX event_sequences_by_end ON event_sequences (until)",
+    """CREATE TABLE event_consumers (
+        consumer TEXT PRIMARY KEY, number INTEGER NOT NULL, owner TEXT NOT NULL, lease INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+    "CREATE TABLE event_totals (dropped INTEGER NOT NULL)",
+    "INSERT INTO event_totals VALUES (0)",
+)
+
 #: Statements of each step; the first one makes version 1 out of an empty file. New steps come at the end.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING, _PRESENCES, _PRESENCES_OF_USERS, _MET)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_BEGINNING, _PRESENCES, _PRESENCES_OF_USERS, _MET, _EVENTS)
 
 
 def migrate(database: sqlite3.Connection, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS) -> None:
