@@ -3,6 +3,7 @@
 from router.connections import Connection
 from router.counters import Counters
 from router.deadlines import Deadlines
+from router.journeys import Arrival
 from router.outbox import Outbox
 from router.overload import RETRY_AFTER_MS, Admission
 from router.pending import Pending
@@ -39,6 +40,8 @@ class Answers:
             self._close(pending)
             pending.told(outcomes, now)
             return
+        if pending.journey is not None:
+            self._outbox.arrivals.append(Arrival(pending.journey, now, outcomes))
         if pending.repeat is not None:
             self._repeats.finish(pending.repeat, outcomes, detail, now, incomplete=pending.incomplete)
         self.say_done(pending.connection, pending.request_id, outcomes, detail)

@@ -229,7 +229,7 @@ def _encode(
         for part in parts
         if part.pending.terms is not None
     ]
-    origins = [part.pending.origin for part in parts if part.pending.origin is not None]
+    origins = [part.pending.journey.origin for part in parts if part.pending.journey is not None]
     if origins and not tells_origins:
         segments = [segment._replace(flags=segment.flags & ~ORIGIN) for segment in segments]
         origins = []

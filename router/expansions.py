@@ -169,7 +169,7 @@ class Expansions:
         pending.number += 1
         segment = (flags, prefix, signal, sub_signal)
         page = PendingPushes(self._pushes, pending.connection, pending.request_id, len(data), segment, len(tokens))
-        page.terms, page.since, page.origin = pending.terms, now, pending.origin
+        page.terms, page.since, page.journey = pending.terms, now, pending.journey
         page.told = partial(self._page_done, pending, page)
         pending.pages.add(page)
         self._counters["pushes"] += len(tokens)

@@ -96,7 +96,8 @@ class FanOuts:
         request = pending.request
         target_bytes, _ = TARGET.unpack(request.index)
         segment, payload = Segment(1, *pending.segment), request.data[target_bytes:]
-        frames = encode_fan_out(self._membership.epoch, self._last_number, segment, payload, target, pending.origin)
+        origin = pending.journey.origin if pending.journey else None
+        frames = encode_fan_out(self._membership.epoch, self._last_number, segment, payload, target, origin)
         pending.workers = len(workers)
         for worker in workers:
             pending.waiting.add(worker.identity)

@@ -33,9 +33,9 @@ class Worker:
 
     __slots__ = (
         "begun", "calls", "claims_due", "explains", "fan_outs", "faulty", "figures", "hand_over", "held",
-        "identity", "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "origins", "pid", "queued_calls",
-        "queued_fan_outs",
-        "resumed", "ring_told_at", "routers", "since", "started", "state", "stores", "targets", "version",
+        "identity", "in_flight", "incarnation", "kept", "last_heard", "leaving", "name", "origins", "pid",
+        "queued_calls", "queued_fan_outs", "resumed", "ring_told_at", "routers", "since", "started",
+        "state", "stores", "targets", "version",
     )  # fmt: skip
 
     def __init__(self, identity: bytes, now: float, hand_over: str = "") -> None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from router.connections import Connection
+from router.journeys import Arrival
 
 #: (worker's identity, frames)
 ToWorker = tuple[bytes, list[bytes]]
@@ -23,7 +24,7 @@ class Kill(NamedTuple):
 class Outbox:
     """Messages, kills and notices gathered in one turn. The shell takes them and leaves the lists empty."""
 
-    __slots__ = ("kills", "notices", "to_senders", "to_services", "to_workers")
+    __slots__ = ("arrivals", "kills", "notices", "to_senders", "to_services", "to_workers")
 
     def __init__(self) -> None:
         self.to_workers: list[ToWorker] = []
@@ -31,6 +32,7 @@ class Outbox:
         self.to_services: list[ToService] = []
         self.kills: list[Kill] = []
         self.notices: list[str] = []
+        self.arrivals: list[Arrival] = []
 
     def take_to_workers(self) -> list[ToWorker]:
         """Everything for workers; the order matters, RING1 is a fence."""
@@ -55,6 +57,11 @@ class Outbox:
     def take_notices(self) -> list[str]:
         """Lines for the log, one event each."""
         taken, self.notices = self.notices, []
+        return taken
+
+    def take_arrivals(self) -> list[Arrival]:
+        """Requests with an origin that have been answered."""
+        taken, self.arrivals = self.arrivals, []
         return taken
 
     def answer(self, connection: Connection, frames: list[bytes]) -> bool:

@@ -11,9 +11,9 @@ from shared.outcomes import Outcome
 if TYPE_CHECKING:
     from router.batches import Batch, Lane
     from router.connections import Connection
+    from router.journeys import Journey
     from router.repeats import Repeat
     from shared.bus import Target, Terms
-    from shared.origins import Origin
     from shared.requests import PushRequest
 
 #: Flags, id prefix, signal, sub_signal of a bus segment; its count comes before.
@@ -34,7 +34,7 @@ class Pending:
     """A request and whom to answer. `also`: retries that wait for the same outcome."""
 
     __slots__ = (
-        "also", "answered", "connection", "desk", "incomplete", "origin", "repeat", "request_id", "size", "tick",
+        "also", "answered", "connection", "desk", "incomplete", "journey", "repeat", "request_id", "size", "tick",
         "told",
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ class Pending:
         self.answered = False
         self.incomplete = False  # there are targets that it has not been pushed to
         self.repeat: Repeat | None = None
-        self.origin: Origin | None = None  # what its sender said of where it comes from
+        self.journey: Journey | None = None  # its sender has said where it comes from
         self.tick = 0
         #: Part of a greater request: told its outcomes in place of the sender.
         self.told: Callable[[bytes, float], None] | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from router.connections import Connection
 from router.expansions import PendingMembers
+from router.journeys import Arrival, Journey
 from router.overload import check_hold
 from router.parts import Parts
 from router.pending import Pending, PendingAll, PendingPushes, SegmentTail
@@ -62,8 +63,10 @@ class PushRequests:
         self._admit(connection, request_id, _size(request) if again else 0, now)
         self._parts.counters["repeats"] += 1
         if known.pending is not None:
+            self._note_repeat(connection, request, b"", "waits with the first", now)
             self._parts.answers.join(known.pending, connection, request_id)
         elif not again:
+            self._note_repeat(connection, request, known.outcomes, "answered as before", now)
             self._parts.answers.say_done(connection, request_id, known.outcomes, known.detail)
         else:
             pending = self._pending(
@@ -74,6 +77,13 @@ class PushRequests:
                 pending.first = known.outcomes
             self._parts.repeats.begin_again(known, pending)
             self._start(pending, request, again, now)
+
+    def _note_repeat(
+        self, connection: Connection, request: PushRequest, outcomes: bytes, what: str, now: float
+    ) -> None:
+        if request.options.origin is not None:
+            journey = Journey(request.options.origin, request.options.to, connection.name, now)
+            self._parts.outbox.arrivals.append(Arrival(journey, now, outcomes, repeat=what))
 
     def _admit(self, connection: Connection, request_id: bytes, size: int, now: float) -> None:
         try:
@@ -106,7 +116,8 @@ class PushRequests:
 
     def _start(self, pending: Pending, request: PushRequest, only: Sequence[int] | None, now: float) -> None:
         self._parts.counters["requests"] += 1
-        pending.origin = request.options.origin
+        if request.options.origin is not None:
+            pending.journey = Journey(request.options.origin, request.options.to, pending.connection.name, now)
         deadline = now + request.options.timeout_ms / 1000
         if isinstance(pending, PendingPushes):
             self._parts.counters["pushes"] += pending.count if only is None else len(only)

@@ -9,13 +9,14 @@ from router.answers import Answers
 from router.batches import Batch
 from router.claims import Claims
 from router.counters import Counters
+from router.journeys import Hop
 from router.lanes import Lanes
 from router.members import Worker
 from router.membership import Membership
 from router.outbox import Outbox
 from router.parking import Parking, Returned
 from router.pending import Pending, PendingPushes, gather
-from shared.bus import ENTRY, HELD, KEPT, STALE, decode_late, decode_numbered, decode_outcomes
+from shared.bus import ENTRY, HELD, KEPT, STALE, decode_late, decode_numbered, decode_outcomes, decode_when
 from shared.durations import Durations
 from shared.errors import BusError
 from shared.outcomes import Outcome
@@ -191,6 +192,8 @@ class Pushes:
             self._counters["bus_strays"] += 1
             return
         self.answer_times.add(now - batch.sent_at, batch.count)
+        if len(frames) > 3:
+            _pass_worker(worker, batch, frames, now)
         if len(outcomes) != batch.count:
             self._settle(batch, _UNKNOWN * batch.count, now)
             raise BusError(f"{len(outcomes)} outcomes for {batch.count} pushes")
@@ -371,6 +374,17 @@ class Pushes:
     def parked(self) -> int:
         """How many pushes wait until their slots have changed hands."""
         return self._lanes.parked.counted
+
+
+def _pass_worker(worker: Worker, batch: Batch, frames: Sequence[bytes], now: float) -> None:
+    """OUTCOMES1 of a batch with origins. Raises BusError."""
+    when = decode_when(frames)
+    if when is None:
+        return
+    for part in batch.parts:
+        journey = part.pending.journey
+        if journey is not None and not part.pending.answered:
+            journey.pass_worker(Hop(worker.name, part.count, batch.sent_at, now, *when))
 
 
 def _token(entry: bytes, item: bytes) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from router.calls import PendingCall
 from router.connections import Connection
+from router.journeys import Arrival, Journey
 from router.parts import Parts
 from router.push_requests import PushRequests
 from router.statistics import figures
@@ -22,9 +23,11 @@ from shared.requests import (
     REQUEST_ID_MAX_BYTES,
     STAT1,
     TIMEOUT_MAX_MS,
+    PushOptions,
     decode_hello,
     decode_tokens,
     encode_hello_answer,
+    parse_options,
 )
 from shared.settings import Settings
 
@@ -40,6 +43,8 @@ _ALLOWED = {
     EXPLAIN1: EVERY_SCOPE,
     KICK1: frozenset({ADMIN}),
 }
+
+_ORIGIN = (b"request_id", b"traceparent")
 
 #: These cost the sender one INFO line.
 _LOGGED = frozenset({"malformed", "unknown_command", "bad_options", "not_allowed", "too_many_targets"})
@@ -68,7 +73,7 @@ class Requesters:
         try:
             self._checked(frames, scopes)(connection, frames, now)
         except RequestError as error:
-            self._fail(connection, frames, error)
+            self._fail(connection, frames, error, now)
 
     def _checked(self, frames: Sequence[bytes], scopes: frozenset[str]) -> _Handler:
         """What handles this message. Raises RequestError if it has no such thing, or the sender may not."""
@@ -83,8 +88,12 @@ class Requesters:
             raise RequestError("malformed", f"request id is not of 1 to {REQUEST_ID_MAX_BYTES} bytes")
         return handler
 
-    def _fail(self, connection: Connection, frames: Sequence[bytes], error: RequestError) -> None:
+    def _fail(self, connection: Connection, frames: Sequence[bytes], error: RequestError, now: float) -> None:
         self._parts.answers.say_fail(connection, _request_id(frames), error)
+        options = _options(frames)
+        if options is not None and options.origin is not None:
+            journey = Journey(options.origin, options.to, connection.name, now)
+            self._parts.outbox.arrivals.append(Arrival(journey, now, b"", fault=error.code))
         if error.code in _LOGGED and not connection.faulty:
             connection.faulty = True
             name = repr(connection.name) if connection.name else "without a name"
@@ -94,7 +103,12 @@ class Requesters:
         connection.name = decode_hello(frames)
         connection.refused = None
         settings = self._parts.settings
-        body = {"version": __version__, "max_frame_bytes": settings.max_frame_bytes, "limits": limits(settings)}
+        body = {
+            "version": __version__,
+            "max_frame_bytes": settings.max_frame_bytes,
+            "limits": limits(settings),
+            "origins": True,
+        }
         self._parts.outbox.answer(connection, encode_hello_answer(body))
 
     def _stat(self, connection: Connection, frames: Sequence[bytes], now: float) -> None:
@@ -115,6 +129,16 @@ class Requesters:
         self._parts.admission.check(connection, sum(map(len, frames)))
         self._parts.counters["requests"] += 1
         self._parts.explanations.accept(connection, frames, wanted, now)
+
+
+def _options(frames: Sequence[bytes]) -> PushOptions | None:
+    """Options of a push request that was turned down, if they are good and may say where it comes from."""
+    if len(frames) < 3 or frames[0] not in (PUSH1, PUSH2) or not any(name in frames[2] for name in _ORIGIN):
+        return None
+    try:
+        return parse_options(frames[2])
+    except RequestError:
+        return None
 
 
 def _request_id(frames: Sequence[bytes]) -> bytes:

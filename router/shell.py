@@ -26,6 +26,7 @@ from router.kills import kill
 from router.memory import MemoryWatch, ResidentMemory, give_back
 from router.multipart import Receiver, Socket
 from router.outbox import Kill
+from router.push_logs import PushLogs
 from router.requesters import EVERY_SCOPE
 from router.security import Guard
 from router.service_endpoints import ServiceEndpoints
@@ -73,6 +74,7 @@ class Shell:
         self._poller = zmq.Poller()
         self._memory = MemoryWatch(settings.router_memory_bytes, time.monotonic())
         self._resident = ResidentMemory()
+        self._push_logs = PushLogs()
         self._zap = guard.open(self._context) if guard is not None else None
         self._senders: Socket | None = None
         # PUSH1 has the most frames: identity, command, id, options, two per target; with one target too many it is
@@ -212,6 +214,8 @@ class Shell:
         self._send_to_senders()
         for notice in outbox.take_notices():
             log.info("%s", notice)
+        for arrival in outbox.take_arrivals() if outbox.arrivals else ():
+            self._push_logs.note(arrival)
 
     def _send_to_workers(self, now: float) -> bool:
         """In order; after a failure nothing more to that worker. Returns whether any is unreachable."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import ujson
 
 from router.core import Core
+from router.journeys import Arrival
 from router.outbox import Kill
 from shared import bus
 from shared.requests import HELLO1, PUSH2, pack_targets
@@ -52,6 +53,7 @@ class DrivenCore:
         self.to_senders: list[tuple[bytes, list[bytes]]] = []
         self.to_services: list[tuple[bytes, list[bytes]]] = []
         self.notices: list[str] = []
+        self.arrivals: list[Arrival] = []
         self.unsent: list[list[bytes]] = []
         self.kills: list[Kill] = []
         for name in workers:
@@ -108,6 +110,7 @@ class DrivenCore:
         self.to_senders += self.core.outbox.take_to_senders()
         self.kills += self.core.outbox.take_kills()
         self.notices += self.core.outbox.take_notices()
+        self.arrivals += self.core.outbox.take_arrivals()
 
     def _send_to_services(self) -> bool:
         unsent: dict[bytes, list[list[bytes]]] = {}
@@ -147,9 +150,9 @@ class DrivenCore:
         self.to_workers = [message for message in self.to_workers if message[1][0] != bus.PUSHES1]
         return [Sent(name, batch, pushes_of(batch)) for name, batch in batches]
 
-    def outcomes(self, sent: Sent, outcomes: bytes | None = None) -> None:
+    def outcomes(self, sent: Sent, outcomes: bytes | None = None, when: tuple[int, int] | None = None) -> None:
         """OUTCOMES1 for a batch; all SENT unless said."""
-        self.say(sent.worker, bus.encode_outcomes(sent.batch.number, outcomes or bytes(len(sent.pushes))))
+        self.say(sent.worker, bus.encode_outcomes(sent.batch.number, outcomes or bytes(len(sent.pushes)), when))
 
     def late(self, sent: Sent, *late: tuple[int, int]) -> None:
         """LATE1 for a batch."""
