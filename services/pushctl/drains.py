@@ -8,6 +8,7 @@ import click
 
 from services.pushctl import options
 from services.pushctl.bars import Bar
+from services.pushctl.completions import worker_names
 from services.pushctl.faults import FAILED, Fault
 from services.pushctl.workers import Host, Worker, open_host
 from shared.settings import Settings
@@ -18,7 +19,7 @@ GRACE_S = 15.0
 RETURN_S = 30.0
 POLL_S = 0.05
 
-_worker = click.argument("worker", metavar="WORKER")
+_worker = click.argument("worker", metavar="WORKER", shell_complete=worker_names)
 
 
 @click.command()

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from services.pushctl.faults import as_fault
 from shared import __version__
@@ -16,6 +17,7 @@ COMMANDS = {
     "find": ("services.pushctl.questions:find", "Say where the clients of tokens are."),
     "explain": ("services.pushctl.explaining:explain", "Say all that is known of a token, and what is wrong."),
     "kick": ("services.pushctl.questions:kick", "Disconnect the clients of tokens."),
+    "top": ("services.pushctl.top:top", "Show the fleet at work, as it happens."),
     "stat": ("services.pushctl.questions:stat", "Show the fleet's figures."),
     "cached": ("services.pushctl.cached_messages:cached", "List what is kept for a token that is away, or drop it."),
     "presence": ("services.pushctl.presence:presence", "Say who is connected, as the presence service knows it."),
@@ -31,6 +33,7 @@ COMMANDS = {
     "check-config": ("services.pushctl.configuration:check_config", "Show the settings in effect, or what is wrong."),
     "key": ("services.pushctl.api_keys:key", "Make, list and revoke keys of the HTTP API."),
     "keygen": ("services.pushctl.keys:keygen", "Make a CURVE key pair."),
+    "completion": ("services.pushctl.completions:completion", "Print what makes bash, zsh or fish complete pushctl."),
     "simulate": ("services.pushctl.simulations:simulate", "Try the rules out on a virtual clock, with faults."),
     "token-slot": ("services.pushctl.questions:token_slot", "Say which slot a token falls into."),
 }
@@ -52,6 +55,11 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Without loading what each command needs: a key is waited for."""
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

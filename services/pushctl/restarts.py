@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from services.pushctl import options
+from services.pushctl.completions import worker_names
 from services.pushctl.drains import POLL_S, RETURN_S, bad_end, come_back, leave, longest_leave, warn, warn_if_alone
 from services.pushctl.faults import FAILED, UNREACHABLE, Fault
 from services.pushctl.interruptions import Interruptions
@@ -30,7 +31,7 @@ Step = Callable[[], tuple[float, float]]
 
 
 @click.command()
-@click.argument("workers", nargs=-1, metavar="[WORKER...]")
+@click.argument("workers", nargs=-1, metavar="[WORKER...]", shell_complete=worker_names)
 @click.option("--services", is_flag=True, help="Restart this host's services too, before the workers.")
 @click.option("--routers", is_flag=True, help="Restart this host's routers too, after the workers.")
 @options.timeout(RETURN_S, "How long each may take to be back.")
