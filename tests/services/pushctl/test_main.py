@@ -16,21 +16,6 @@ def test_help_lists_every_command():
         assert name in done.output
 
 
-_OF_GROUPS = {
-    "group": ("create", "join", "leave", "dismiss", "list"),
-    "key": ("create", "list", "revoke"),
-    "user": ("sessions", "logout", "block", "unblock"),
-}
-_NAMES = [f"{group} {name}" for group, names in _OF_GROUPS.items() for name in names]
-
-
-@pytest.mark.parametrize("name", [*(name for name in COMMANDS if name not in _OF_GROUPS), *_NAMES])
-def test_every_command_has_help_and_json(name: str):
-    done = CliRunner().invoke(main, [*name.split(), "--help"])
-    assert done.exit_code == 0
-    assert "--json" in done.output
-
-
 def test_unknown_command():
     done = CliRunner().invoke(main, ["shout"])
     assert done.exit_code == 2
