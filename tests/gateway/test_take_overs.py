@@ -124,7 +124,7 @@ def test_a_mark_closes_the_client_and_is_told(scene, caplog, fields, why):
     assert (left.lost, len(left.served)) == (1, 1)
     assert scene.next.counters["close_worker_lost"] == 1
     (line,) = [record.getMessage() for record in caplog.records if "worker_lost" in record.getMessage()]
-    assert line.endswith(f" {why}")
+    assert why in line
     assert not scene.next.ledger.holds(connection.fd)
 
 
