@@ -13,6 +13,9 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+#: Where the id of a request is in its environ (services.api.request_ids).
+REQUEST_ID = "push.request_id"
+
 
 class Gate:
     """Lets at most so many requests in; the others are told so at once."""
@@ -25,9 +28,9 @@ class Gate:
         start = _closing(environ, start_response)
         if self.under_way >= self._most:
             self.turned_away += 1
-            return _answer(Problem("overloaded", "too many requests are under way"), start)
+            return _answer(Problem("overloaded", "too many requests are under way"), environ, start)
         if fault := _fault(environ):
-            return _answer(Problem("bad_request", fault), start)
+            return _answer(Problem("bad_request", fault), environ, start)
         self.under_way += 1
         try:
             found = self._application(environ, start)
@@ -69,8 +72,8 @@ def _fault(environ: Environ) -> str:
     return ""
 
 
-def _answer(problem: Problem, start_response: StartResponse) -> Iterable[bytes]:
-    content = problem.content()
+def _answer(problem: Problem, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    content = problem.content(environ.get(REQUEST_ID, ""))
     headers = [*problem.headers(), ("Content-Length", str(len(content)))]
     start_response(f"{problem.status.value} {problem.status.phrase}", headers)
     return [content]

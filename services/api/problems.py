@@ -55,7 +55,7 @@ class Problem(PushError):
     def status(self) -> HTTPStatus:
         return CODES[self.code][0]
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self, request_id: str = "") -> dict[str, Any]:
         """The members of the problem details."""
         status, title = CODES[self.code]
         body: dict[str, Any] = {
@@ -65,11 +65,13 @@ class Problem(PushError):
             "code": self.code,
             "detail": self.detail,
         }
+        if request_id:
+            body["request_id"] = request_id
         return body if self.errors is None else {**body, "errors": self.errors}
 
-    def content(self) -> bytes:
+    def content(self, request_id: str = "") -> bytes:
         """The body."""
-        return ujson.dumps(self.fields(), escape_forward_slashes=False).encode() + b"\n"
+        return ujson.dumps(self.fields(request_id), escape_forward_slashes=False).encode() + b"\n"
 
     def headers(self) -> list[tuple[str, str]]:
         """Those of the answer, without a length."""

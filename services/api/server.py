@@ -17,6 +17,7 @@ from services.api.gates import Application as WsgiApplication
 from services.api.gates import Gate
 from services.api.logins import LoginRoutes
 from services.api.readers import Guarded, Readers
+from services.api.request_ids import RequestIds
 from services.api.routes import Routes
 from services.api.v1.access import open_access
 from services.api.v1.application import make_application
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 _BACKLOG = 4096
 #: Longest time (seconds) that a push is tried; whoever asked is told UNKNOWN before that.
 _GIVE_UP_S = 75.0
+#: Requests in flight to the router, which takes 10,000.
+_WINDOW = 2048
 
 
 def serve(settings: Settings) -> int:
@@ -70,7 +73,7 @@ def serve(settings: Settings) -> int:
     )
     # A further group of routes is a WSGI application here.
     readers = Readers(access, settings.metrics_access)
-    groups: dict[str, WsgiApplication] = {"/v1": gate, "/": pages, "/dashboard": pages}
+    groups: dict[str, WsgiApplication] = {"/v1": RequestIds(gate), "/": pages, "/dashboard": pages}
     groups["/stats"] = Guarded(others, readers.check)
     groups["/metrics"] = Guarded(Metrics(metrics), readers.check_metrics)
     groups[feeds.PATH] = feeds.Feed(figures, access, pages)
@@ -119,7 +122,8 @@ def open_pusher(settings: Settings, curve: CurveKeys | None) -> Sender | None:
     """
     endpoints = reachable_endpoints(settings)
     name = f"api-{settings.host_name}".encode()[:NAME_MAX_BYTES].decode(errors="ignore")
-    return Sender(endpoints, name=name, curve=curve, give_up_s=_GIVE_UP_S) if endpoints else None
+    # Each HTTP request is one of its own to the router, for its request id.
+    return Sender(endpoints, name=name, curve=curve, give_up_s=_GIVE_UP_S, window=_WINDOW) if endpoints else None
 
 
 def _no_router() -> dict[str, Any]:

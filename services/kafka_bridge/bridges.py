@@ -177,7 +177,7 @@ class Bridge:
             self._write(entry, DeadLetter(reason))
             return
         assert entry.record is not None
-        self._dropped.append((entry.record.id, reason))
+        self._dropped.append((entry.record.shown, reason))
         entry.partition.finish(entry)
 
     def _write(self, entry: Entry, told: DeadLetter | Report) -> None:

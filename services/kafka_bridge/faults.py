@@ -31,8 +31,8 @@ class Faults:
         else:
             self.warn(error.str())
 
-    def warn(self, text: str) -> None:
-        """A line, unless it has just been said."""
+    def warn(self, text: str, about: str = "") -> None:
+        """A line, unless it has just been said, about whatever."""
         now = time.monotonic()
         # Without the time that librdkafka adds: "(after 3ms in state CONNECT)".
         key = text.partition(" (after ")[0]
@@ -42,4 +42,4 @@ class Faults:
             if len(self._said) >= _TEXTS_MAX:
                 self._said.clear()
             self._said[key] = now
-        self._log.warning("%s", text[:500])
+        self._log.warning("%s%s", text[:500], f" ({about})" if about else "")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import ujson
 
 from shared.errors import RequestError
+from shared.origins import is_request_id, known_traceparent, record_request_id
 from shared.requests import parse_options
 
 Header = tuple[str, bytes | str | None]
@@ -16,6 +17,8 @@ Header = tuple[str, bytes | str | None]
 _TEXTS = frozenset({"to", "wait", "collapse", "id"})
 _NUMBERS = frozenset({"ttl", "timeout_ms", "signal", "sub_signal"})
 _NUMBER_DIGITS = 12
+#: Headers that say where a record comes from; what is none is passed over.
+REQUEST_ID, TRACEPARENT = "request-id", "traceparent"
 
 
 class Place(NamedTuple):
@@ -42,6 +45,27 @@ class Record:
         return f"{self.place.topic}/{self.place.partition}/{self.offset}"
 
     @property
+    def request_id(self) -> str:
+        """What its producer calls it in logs, or topic/partition/offset."""
+        said = self._header(REQUEST_ID)
+        return said if is_request_id(said) else record_request_id(*self.place, self.offset)
+
+    @property
+    def traceparent(self) -> str:
+        """The span that it was produced in; empty: none is said."""
+        return known_traceparent(self._header(TRACEPARENT))
+
+    def _header(self, name: str) -> str:
+        value = next((value for said, value in self.headers if said.lower() == name), None) or b""
+        return value if isinstance(value, str) else value.decode(errors="replace")
+
+    @property
+    def shown(self) -> str:
+        """For log lines."""
+        request_id = self.request_id
+        return self.id if self.id.endswith(request_id) else f"{self.id} (request_id {request_id})"
+
+    @property
     def size(self) -> int:
         """Bytes of key and value."""
         return len(self.key or b"") + len(self.value or b"")
@@ -66,6 +90,9 @@ def wanted(record: Record, payload_max: int) -> Wanted:
         options, own_id = _options(tuple(record.headers))
     except RequestError as error:
         raise Poison(error.message) from None
+    options = {**options, "request_id": record.request_id}
+    if record.traceparent:
+        options["traceparent"] = record.traceparent
     if record.value is None:
         raise Poison("record has no value")
     if len(record.value) > payload_max:

@@ -203,7 +203,7 @@ class Serving:
         if error.code in _OF_THE_RECORD:
             self._bridge.refuse(entry, error.code, error.message, now)
         else:
-            self._faults.warn(f"push: {error}")
+            self._faults.warn(f"push: {error}", entry.record.shown if entry.record else entry.id)
             self._bridge.settle(entry, Outcome.UNKNOWN, now)
 
     # --- ends

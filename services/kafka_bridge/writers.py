@@ -106,6 +106,7 @@ def outcome_value(record: Record, report: Report) -> bytes:
         "partition": record.place.partition,
         "offset": record.offset,
         "push_id": report.push_id,
+        "request_id": record.request_id,
         "at": time.time_ns() // 1_000_000,
     }
     if report.counts:

@@ -30,7 +30,8 @@ class Request:
         """New for each attempt, so that a late answer to an earlier one is not mistaken; not new for a resending."""
         return b"%d.%d" % (self.number, self.attempts)
 
-    def frames(self) -> list[bytes]:
+    def frames(self, tells_origin: bool = True) -> list[bytes]:
+        """`tells_origin`: the router knows where pushes come from."""
         raise NotImplementedError
 
     def deadline(self) -> float:
@@ -50,7 +51,7 @@ class Inquiry(Request):
         super().__init__(number, timeout_s)
         self.question = question
 
-    def frames(self) -> list[bytes]:
+    def frames(self, tells_origin: bool = True) -> list[bytes]:
         return [self.question.command, self.request_id, *self.question.arguments]
 
     def deadline(self) -> float:
@@ -60,7 +61,7 @@ class Inquiry(Request):
 class Batch(Request):
     """A PUSH2 with the pushes in it. Content and `id` stay the same however often it is sent."""
 
-    __slots__ = ("_body", "_doubts", "_last", "pending", "pushes")
+    __slots__ = ("_body", "_doubts", "_last", "key", "pending", "pushes")
 
     def __init__(self, number: int, key: str, pushes: Sequence[Push]) -> None:
         options = pushes[0].options
@@ -68,14 +69,15 @@ class Batch(Request):
         self.pushes = pushes
         for index, push in enumerate(pushes):
             push.place = (key, index)
-        self._body = [options.with_id(key), *pack_targets([(push.target, push.payload) for push in pushes])]
+        self.key = key
+        self._body = pack_targets([(push.target, push.payload) for push in pushes])
         self.pending: Sequence[int] = range(len(pushes))
         # Positions that may have been delivered although nobody could say so.
         self._doubts: set[int] = set()
         self._last: Sequence[Outcome] = ()
 
-    def frames(self) -> list[bytes]:
-        return [PUSH2, self.request_id, *self._body]
+    def frames(self, tells_origin: bool = True) -> list[bytes]:
+        return [PUSH2, self.request_id, self.pushes[0].options.with_id(self.key, tells_origin), *self._body]
 
     def deadline(self) -> float:
         # The latest of its pushes': they share its fate, and none is given up early.

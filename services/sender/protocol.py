@@ -50,6 +50,7 @@ class Protocol:
         self._number = 0
         self._next_sweep = 0.0
         self._frame_bytes, self._targets = _FRAME_BYTES, _TARGETS
+        self._tells_origin = False
         self._requests = self._repeated = self._turned_away = self._routers_lost = self._strays = 0
 
     # --- from the caller
@@ -132,6 +133,7 @@ class Protocol:
         limits = {**said.get("limits", {}), **said}
         self._frame_bytes = max(1, int(limits.get("max_frame_bytes", _FRAME_BYTES)))
         self._targets = max(1, int(limits.get("max_targets", _TARGETS)))
+        self._tells_origin = said.get("origins") is True
         self.link.welcome()
 
     def _receive_done(self, frames: Sequence[bytes], now: float) -> None:
@@ -198,7 +200,7 @@ class Protocol:
             self._requests += 1
             self._repeated += request.serial > 0
             self._window.send(request, now)
-            messages.append(request.frames())
+            messages.append(request.frames(self._tells_origin))
         return messages
 
     def _next_new(self) -> Request | None:

@@ -11,12 +11,13 @@ import ujson
 
 from services.sender.connections import CurveKeys
 from services.sender.loops import Concurrency, Loop
-from services.sender.options import DEFAULT, OptionSet, encode_options
+from services.sender.options import DEFAULT, ORIGIN, OptionSet, encode_options, split_origin
 from services.sender.policies import Policy
 from services.sender.protocol import Protocol
 from services.sender.statistics import Statistics
 from services.sender.tickets import Push, Question, Ticket
 from shared.errors import SenderError
+from shared.origins import Origin
 from shared.outcomes import Outcome
 from shared.push_ids import id_prefix, push_id
 from shared.requests import EXPLAIN1, FIND1, KICK1, NAME_MAX_BYTES, STAT1
@@ -25,6 +26,8 @@ DEFAULT_ENDPOINT = "tcp://127.0.0.1:6700"
 #: Tokens in one FIND1 or KICK1.
 QUESTION_TOKENS = 1000
 _OPTION_SETS_MAX = 1000
+#: Sets with an origin, which is mostly new each time.
+_ORIGINS_MAX = 100
 
 
 class FanOut(NamedTuple):
@@ -58,6 +61,7 @@ class Shell:
             raise SenderError("bad_name", f"name of {len(encoded)} bytes exceeds the limit of {NAME_MAX_BYTES}")
         self._process = os.getpid()
         self._option_sets: dict[tuple[tuple[str, Any], ...], OptionSet] = {}
+        self._with_origin: dict[tuple[OptionSet, Origin], OptionSet] = {}
         self._protocol = Protocol(_listed(endpoints), encoded, prefix.encode(), self.policy)
         self._loop = Loop(self._protocol, self.concurrency, curve)
 
@@ -241,6 +245,9 @@ class Shell:
         """One OptionSet for equal options, so that their pushes can share requests."""
         if not options:
             return DEFAULT
+        if any(name in options for name in ORIGIN):
+            origin, options = split_origin(options)
+            return self._of(origin, self._options(options)) if origin else self._options(options)
         key = tuple(sorted(options.items()))
         try:
             found = self._option_sets.get(key)
@@ -250,6 +257,14 @@ class Shell:
             if len(self._option_sets) >= _OPTION_SETS_MAX:
                 self._option_sets.clear()
             found = self._option_sets[key] = encode_options(options)
+        return found
+
+    def _of(self, origin: Origin, options: OptionSet) -> OptionSet:
+        found = self._with_origin.get((options, origin))
+        if found is None:
+            if len(self._with_origin) >= _ORIGINS_MAX:
+                self._with_origin.clear()
+            found = self._with_origin[options, origin] = options.of(origin)
         return found
 
     def _put(self, token: str | bytes, payload: str | bytes, options: OptionSet, wait: bool) -> Push:

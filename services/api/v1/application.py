@@ -20,9 +20,10 @@ from services.api.handlers import SLASH
 from services.api.problems import Problem
 from services.api.v1 import bulk, connections, fleet, groups, messages, pushes, shapes, users
 from services.api.v1.access import check_query
-from services.api.v1.parts import Parts
+from services.api.v1.parts import Parts, request_id
 from services.api.v1.requests import Request
 from shared import __version__
+from shared.log_events import Event
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def _message(error: Any) -> str:
 
 
 def _answer(problem: Problem) -> Response:
-    response = Response(problem.content(), problem.status.value)
+    response = Response(problem.content(request_id()), problem.status.value)
     for name, value in problem.headers():
         response.headers[name] = value
     return response
@@ -130,7 +131,8 @@ def _answer(problem: Problem) -> Response:
 def _unforeseen(error: Exception) -> Any:
     """HTTP's own errors, and our bugs."""
     if not isinstance(error, HTTPException):
-        logger.error("%s %s has failed", flask.request.method, flask.request.path, exc_info=error)
+        request = Event("request", request_id=request_id(), method=flask.request.method, path=flask.request.path[:256])
+        logger.error(request, exc_info=error)
         return _answer(Problem("internal", "see the log of the API"))
     if error.code is None or error.code < 400:
         return error

@@ -5,7 +5,7 @@ costs the same memory however many lines there are.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gevent
@@ -46,12 +46,17 @@ class Answered(NamedTuple):
 
 
 class Lines:
-    """`readline`: of wsgi.input. `parse`: of a line; raises ValidationError."""
+    """`readline`: of wsgi.input. `parse`: of a line; raises ValidationError. `options`: of every push."""
 
     def __init__(
-        self, sender: Sender, readline: Callable[[int], bytes], parse: Callable[[bytes], Any], in_flight: int
+        self,
+        sender: Sender,
+        readline: Callable[[int], bytes],
+        parse: Callable[[bytes], Any],
+        in_flight: int,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.sender = sender
+        self.sender, self._options = sender, options or {}
         #: Why reading has ended before the end of the body.
         self.fault = ""
         self._readline, self._parse, self._most = readline, parse, in_flight
@@ -118,7 +123,7 @@ class Lines:
             self._append(Line(None, None, 0.0, str(error)))
             return
         self._wait_for_room()
-        push = self.sender.put(asked.token, payload, **asked.options())
+        push = self.sender.put(asked.token, payload, **asked.options(), **self._options)
         self._append(Line(asked.token, push, asked.patience_s(), ""))
 
     def _append(self, line: Line) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import flask
 import ujson
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
@@ -11,6 +12,7 @@ from flask_openapi3.models.tag import Tag
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
+from services.api.gates import REQUEST_ID
 from services.api.problems import CODES, MEDIA_TYPE
 from services.api.v1.access import Access
 from services.api.v1.calls import Calls
@@ -34,6 +36,11 @@ def blueprint(name: str, about: str) -> APIBlueprint:
     return APIBlueprint(
         name, __name__, url_prefix="/v1", abp_tags=[Tag(name=name, description=about)], abp_responses=_PROBLEMS
     )
+
+
+def request_id() -> str:
+    """That of the request at hand."""
+    return str(flask.request.environ.get(REQUEST_ID, ""))
 
 
 def answer(body: dict[str, Any] | BaseModel, status: int = 200) -> Response:

@@ -120,4 +120,5 @@ class Problem(Answer):
     status: int
     code: str = Field(description="docs/http-api.md, section Errors")
     detail: str
+    request_id: str = Field(default="", description="the X-Request-Id of request and answer: look for it in the logs")
     errors: list[dict[str, str]] | None = Field(default=None, description="field and what is wrong with it")

@@ -19,12 +19,28 @@ def test_its_id_is_its_place() -> None:
 
 def test_options_are_headers_and_others_are_left_alone() -> None:
     asked = wanted(record(b"a", b"x", ("ttl", b"60"), ("to", b"user"), ("trace", b"\xff"), ("signal", b"4")), 100)
-    assert asked == (b"a", b"x", {"ttl": 60, "to": "user", "signal": 4}, None)
+    assert asked == (b"a", b"x", {"ttl": 60, "to": "user", "signal": 4, "request_id": "topic/3/17"}, None)
 
 
 def test_an_own_id_is_no_option() -> None:
     asked = wanted(record(b"a", b"x", ("id", b"order-1")), 100)
-    assert (asked.options, asked.id) == ({}, "order-1")
+    assert (asked.options, asked.id) == ({"request_id": "topic/3/17"}, "order-1")
+
+
+TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_its_producer_may_say_where_it_comes_from() -> None:
+    asked = wanted(record(b"a", b"x", ("Request-Id", b"order-7"), ("traceparent", TRACEPARENT)), 100)
+    assert asked.options == {"request_id": "order-7", "traceparent": TRACEPARENT.decode()}
+    assert record(b"a", b"x", ("request-id", "order-7")).shown == "topic/3/17 (request_id order-7)"
+
+
+@pytest.mark.parametrize("said", [None, b"", b"a b", b"\xff", b"x" * 65])
+def test_what_says_nothing_is_passed_over(said: bytes | None) -> None:
+    bad = record(b"a", b"x", ("request-id", said), ("traceparent", said))
+    assert wanted(bad, 100).options == {"request_id": "topic/3/17"}
+    assert bad.shown == "topic/3/17"
 
 
 def test_everybody_needs_no_key() -> None:
@@ -58,4 +74,5 @@ names = st.sampled_from(["to", "ttl", "wait", "collapse", "id", "signal", "sub_s
 @given(st.lists(st.tuples(names, st.none() | st.binary(max_size=20)), max_size=5))
 def test_any_headers_are_options_or_poison(headers: list[Header]) -> None:
     with suppress(Poison):
-        assert wanted(record(b"a", b"x", *headers), 10).options.keys() <= {name for name, _ in headers}
+        asked = wanted(record(b"a", b"x", *headers), 10).options
+        assert asked.keys() <= {name for name, _ in headers} | {"request_id"}

@@ -2,6 +2,7 @@ import pytest
 
 from services.sender.options import DEFAULT, encode_options
 from shared.errors import SenderError
+from shared.origins import Origin
 from shared.requests import parse_options
 
 
@@ -33,5 +34,25 @@ def test_what_the_protocol_needs_to_know():
 )
 def test_bad_options(options: dict[str, object], complaint: str):
     with pytest.raises(SenderError, match=complaint) as caught:
+        encode_options(options)
+    assert caught.value.code == "bad_options"
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("more", [{}, {"ttl": 3}])
+def test_where_a_push_comes_from_is_told_to_routers_that_know_it(more: dict[str, object]):
+    options = encode_options({**more, "request_id": "web/7", "traceparent": TRACEPARENT})
+    parsed = parse_options(options.with_id("k-1"))
+    assert (parsed.origin, parsed.id, parsed.ttl) == (Origin("web/7", TRACEPARENT), "k-1", more.get("ttl", 0))
+    assert options.with_id("k-1", tells_origin=False) == encode_options(more).with_id("k-1")
+    assert parse_options(encode_options({**more, "request_id": "x"}).with_id("k")).origin == Origin("x")
+    assert encode_options({**more, "request_id": None}).origin is None
+
+
+@pytest.mark.parametrize("options", [{"request_id": "a\nb"}, {"request_id": 7}, {"traceparent": "00"}])
+def test_what_is_no_origin(options: dict[str, object]):
+    with pytest.raises(SenderError, match=r"request_id|traceparent") as caught:
         encode_options(options)
     assert caught.value.code == "bad_options"

@@ -12,6 +12,7 @@ from services.sender.policies import Policy
 from services.sender.protocol import Protocol
 from services.sender.tickets import Push, Question
 from shared.errors import SenderError
+from shared.origins import Origin
 from shared.outcomes import Outcome
 from shared.requests import DONE1, FAIL1, FIND1, HELLO1, INFO1, PUSH2, decode_push, unpack_targets
 from tests.services.sender.simulated_router import PushKey, Simulation
@@ -449,3 +450,18 @@ def test_push_keys_of_the_simulation_tell_repeats_apart():
     simulation.world.deliver(key, b"a", b"1", Outcome.SENT)
     simulation.world.deliver(key, b"a", b"1", Outcome.BUFFERED)
     assert simulation.world.arrived == {b"a": [b"1"]}
+
+
+def test_a_router_of_an_older_version_is_not_told_where_a_push_comes_from():
+    protocol = make(("tcp://a", "tcp://b"))
+    protocol.put_push(make_push("a", options=encode_options({"ttl": 5, "request_id": "web/7"})))
+    (sent,) = connect(protocol)
+    assert decode_push(sent).options.origin is None
+    protocol.connection_lost(1.0, "gone")
+    assert protocol.endpoint_to_open(1.0) == "tcp://b"
+    protocol.connection_opened(1.0)
+    protocol.messages_to_send(1.0)
+    protocol.receive_message([HELLO1, b'{"origins":true}'], 1.0)
+    (again,) = protocol.messages_to_send(1.0)
+    options = decode_push(again).options
+    assert (options.origin, options.ttl, options.id) == (Origin("web/7"), 5, decode_push(sent).options.id)
