@@ -18,8 +18,10 @@ MODULES = {
 #: Of whose instances each has a part of the tokens; the setting says how many there are.
 _BY_NUMBER = {"message-cache": "message_caches"}
 
-#: No service that answers clients, so not one of these: it runs where `kafka_brokers` is set.
+#: No service that answers clients, so not one of these: it runs where `kafka_brokers` and `kafka_topics` are set.
 KAFKA_BRIDGE = "kafka-bridge"
+#: Answers no clients either: it runs where a webhook or Kafka is to have events.
+EVENTS = "events"
 
 _ALL = "all"
 
@@ -39,7 +41,7 @@ def _count(settings: Settings, name: str) -> int:
 
 def variables(settings: Settings) -> dict[str, str]:
     """These numbers for supervisord.conf, by variable: `FLEET_SUBSCRIBE`. Raises SettingsError."""
-    counts = {**chosen(settings), KAFKA_BRIDGE: int(bool(settings.kafka_brokers))}
+    counts = {**chosen(settings), KAFKA_BRIDGE: int(_has_bridge(settings)), EVENTS: int(settings.keeps_events)}
     return {f"FLEET_{name.upper().replace('-', '_')}": str(count) for name, count in counts.items()}
 
 
@@ -47,7 +49,12 @@ def in_words(settings: Settings) -> list[str]:
     """What runs, for people. Raises SettingsError."""
     counts = chosen(settings)
     services = [f"{name} service" if n == 1 else f"{n} {name} services" for name, n in counts.items() if n]
-    return [*services, "Kafka bridge"] if settings.kafka_brokers else services
+    bridge = ["Kafka bridge"] if _has_bridge(settings) else []
+    return [*services, *(["events service"] if settings.keeps_events else []), *bridge]
+
+
+def _has_bridge(settings: Settings) -> bool:
+    return bool(settings.kafka_brokers and settings.kafka_topics)
 
 
 def instance(name: str, index: int) -> str:

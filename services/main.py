@@ -1,4 +1,4 @@
-"""Composition root of the services: `push-services fleet`, `api`, `run NAME`, `kafka-bridge`."""
+"""Composition root of the services: `push-services fleet`, `api`, `run NAME`, `events`, `kafka-bridge`."""
 
 import argparse
 import logging
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from services.catalogue import KAFKA_BRIDGE, MODULES, instance
+from services.catalogue import EVENTS, KAFKA_BRIDGE, MODULES, instance
 from shared import places
 from shared.errors import SettingsError, StorageError, StorageUnavailable
 from shared.settings import Settings
@@ -48,6 +48,8 @@ def run_kafka_bridge(settings: Settings, options: argparse.Namespace) -> int:
     """One Kafka bridge."""
     if not settings.kafka_brokers:
         raise SettingsError("kafka_brokers", "names no broker")
+    if not settings.kafka_topics:
+        raise SettingsError("kafka_topics", "names no topic")
     try:
         serving = import_module("services.kafka_bridge.serving")
     except ModuleNotFoundError as error:
@@ -57,6 +59,17 @@ def run_kafka_bridge(settings: Settings, options: argparse.Namespace) -> int:
     log_to_stderr(settings)
     _hold_pid_file(settings, instance(KAFKA_BRIDGE, options.index))
     return int(serving.serve(settings))
+
+
+def run_events(settings: Settings, options: argparse.Namespace) -> int:
+    """The events service of this host."""
+    from services.events.serving import serve  # noqa: PLC0415  (the launcher needs no HTTP client)
+
+    if not settings.keeps_events:
+        raise SettingsError("event_webhook_url", "is empty, as is kafka_events_topic: nobody wants events")
+    log_to_stderr(settings)
+    _hold_pid_file(settings, EVENTS)
+    return serve(settings)
 
 
 def run_service(settings: Settings, options: argparse.Namespace) -> int:
@@ -88,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("name", choices=MODULES, metavar="NAME", help=", ".join(MODULES))
     run.add_argument("--index", type=_index, default=0, metavar="I", help="its number on this host, from 0")
     run.set_defaults(run=run_service)
+    events = commands.add_parser("events", help="deliver events to event_webhook_url and kafka_events_topic")
+    events.set_defaults(run=run_events)
     bridge = commands.add_parser("kafka-bridge", help="push the records of kafka_topics")
     bridge.add_argument("--index", type=_index, default=0, metavar="I", help="its number on this host, from 0")
     bridge.set_defaults(run=run_kafka_bridge)

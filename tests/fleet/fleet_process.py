@@ -34,6 +34,7 @@ _ENTRIES = {
     "gateway": ("gateway.launch", []),
     "status": ("services.main", ["status"]),
     "service": ("services.main", ["run"]),
+    "events": ("services.main", ["events"]),
     "bridge": ("services.main", ["kafka-bridge"]),
 }
 
@@ -128,6 +129,8 @@ class Fleet:
         for name, count in catalogue.chosen(self.settings).items():
             for index in range(count):
                 self.start_service(name, index)
+        if self.settings.keeps_events:
+            self.start_events()
         for index in range(self.settings.workers):
             self.start_worker(index)
         if self.has_status:
@@ -145,6 +148,10 @@ class Fleet:
         """Process `index` of a service; `settings` are its alone."""
         instance = catalogue.instance(name, index)
         return self._start(instance, "service", name, "--index", str(index), **_variables(settings))
+
+    def start_events(self, **settings: Any) -> Started:
+        """The events service; `settings` are its alone."""
+        return self._start(catalogue.EVENTS, "events", **_variables(settings))
 
     def start_kafka_bridge(self, index: int = 0, **settings: Any) -> Started:
         """A Kafka bridge, which `start` does not start."""

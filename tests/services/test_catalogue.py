@@ -37,6 +37,14 @@ def test_a_kafka_bridge_runs_where_brokers_are_named() -> None:
     assert variables(Settings())["FLEET_KAFKA_BRIDGE"] == "0"
 
 
+def test_the_events_service_runs_where_anybody_wants_events() -> None:
+    hook = Settings(event_webhook_url="http://127.0.0.1/", event_webhook_secret_file="secret")
+    topic = Settings(kafka_brokers="127.0.0.1:9092", kafka_events_topic="events")
+    assert [variables(one)["FLEET_EVENTS"] for one in (hook, topic, Settings())] == ["1", "1", "0"]
+    assert variables(topic)["FLEET_KAFKA_BRIDGE"] == "0"
+    assert in_words(topic)[-1] == "events service"
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_each_has_a_module_and_a_program(name: str) -> None:
     assert callable(import_module(MODULES[name]).serve)

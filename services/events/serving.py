@@ -1,0 +1,78 @@
+"""Composition of the events service."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.events.counters import Counters
+from services.events.deliveries import Delivery
+from services.events.receivers import Receiver
+from services.events.signatures import read_secret
+from services.events.webhooks import Webhook
+from services.library import Service
+from services.storage.events import Outbox
+from services.storage.opening import open_storage
+from shared.errors import StorageError
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Seconds: between two looks at what waits; the longest wait for a batch at the end.
+_LOOK_S, _LEAVE_S = 1.0, 5.0
+
+
+def serve(settings: Settings) -> int:
+    """Until SIGTERM; the exit status. Raises SettingsError, StorageError."""
+    receivers = open_receivers(settings)
+    names = [receiver.name for receiver in receivers]
+    with open_storage(settings) as storage:
+        counters = Counters(names)
+        service = Service("events", settings)
+        service.tells(counters.figures)
+        owner = settings.host_name
+        deliveries = [Delivery(storage.outbox, one, names, owner, counters, unix_ms) for one in receivers]
+        for delivery in deliveries:
+            delivery.start()
+        ended = threading.Event()
+        looker = threading.Thread(target=_look, args=(storage.outbox, counters, deliveries, ended), name="look")
+        looker.start()
+        try:
+            return service.run()
+        finally:
+            ended.set()
+            for delivery in deliveries:
+                delivery.stop(_LEAVE_S)
+            looker.join()
+
+
+def open_receivers(settings: Settings) -> list[Receiver]:
+    """Those that the settings name. Raises SettingsError."""
+    receivers: list[Receiver] = []
+    if settings.event_webhook_url:
+        secret = read_secret(Path(settings.event_webhook_secret_file))
+        timeout_s, most = settings.event_webhook_timeout_s, settings.event_webhook_batch
+        receivers.append(Webhook(settings.event_webhook_url, secret, timeout_s, most))
+    return receivers
+
+
+def _look(outbox: Outbox, counters: Counters, deliveries: Sequence[Delivery], ended: threading.Event) -> None:
+    dropped = -1
+    while not ended.wait(_LOOK_S):
+        try:
+            for delivery in deliveries:
+                delivery.renew()
+            totals = outbox.totals()
+        except StorageError as error:
+            logger.warning("the outbox cannot be read: %s", error)
+            continue
+        counters.holds(totals)
+        if totals.dropped > dropped >= 0:
+            logger.warning("%d events were dropped: events_max await confirmation", totals.dropped - dropped)
+        dropped = totals.dropped
+
+
+def unix_ms() -> int:
+    """Now."""
+    return time.time_ns() // 1_000_000
