@@ -282,7 +282,7 @@ def test_what_has_not_changed_is_not_written_again(ledger, monkeypatch):
         ({"calls": 1}, Mark.OWED),
         ({"input": bytearray(b"x"), "output": bytearray(b"x"), "state": State.BINDING}, 7),
     ],
-    ids=str,
+    ids=lambda value: "+".join(value) or "nothing" if isinstance(value, dict) else str(int(value)),
 )
 def test_marks_follow_the_record(memory, ledger, fields, marks):
     ledger.enter(client(**fields))
