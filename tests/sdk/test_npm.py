@@ -1,23 +1,12 @@
 """The JavaScript SDK's own tests, and its types."""
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-
-from tests.fleet.fleet_process import ROOT
+from tests.sdk.conftest import npm_run
 
 
-def test_ci_build_and_test(tmp_path: Path) -> None:
-    npm = shutil.which("npm")
-    if not npm:
-        assert not os.environ.get("CI"), "npm is not installed"
-        pytest.skip("npm is not installed")
-    directory = tmp_path / "javascript"
-    shutil.copytree(ROOT / "sdk" / "javascript", directory, ignore=shutil.ignore_patterns("node_modules", "types"))
-    for command in (["ci", "--prefer-offline", "--no-audit", "--no-fund"], ["run", "build"], ["test"]):
-        done = subprocess.run([npm, *command], cwd=directory, capture_output=True, text=True, timeout=100, check=False)
-        assert not done.returncode, f"npm {command[0]}: {done.stdout}{done.stderr}"
-    assert (directory / "types" / "index.d.ts").exists()
+def test_build_types_and_tests(javascript_sdk: Path) -> None:
+    npm_run(javascript_sdk, "run", "build")
+    assert (javascript_sdk / "types" / "index.d.ts").exists()
+    npm_run(javascript_sdk, "run", "check-types")
+    npm_run(javascript_sdk, "test")
