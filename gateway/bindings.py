@@ -43,6 +43,8 @@ class Bindings:
         self._chance = chance
         self._report = report
         self._last = 0
+        #: Tells a client that it is bound.
+        self.answer: Callable[[Connection, bytes], None] = clients.answer
 
     def number(self, connection: Connection, least: int) -> None:
         """A binding greater than any that was seen here, and `least` at the least."""
@@ -80,7 +82,7 @@ class Bindings:
             return False
         if not was_bound:
             log_open(connection)
-        self._clients.answer(connection, self._rules.welcome(connection, pending))
+        self.answer(connection, self._rules.welcome(connection, pending))
         if was_bound:
             self._fan_outs.catch_up(connection)
         self._deliveries.keeping.bound(connection)

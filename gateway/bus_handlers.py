@@ -108,6 +108,7 @@ class BusHandlers:
             bus.CLAIMED1: lambda router, frames: claiming.claimed(router, bus.decode_numbered(frames)[0]),
             bus.TAKEN1: self._taken,
             bus.FREED1: lambda router, frames: claiming.freed(_claims(frames)),
+            bus.NOTED1: self._noted,
             TOPICS1: self._topics,
             TOLD1: calls.told,
             REGROUP1: asks.regroup,
@@ -205,6 +206,11 @@ class BusHandlers:
         if body.get("members") and router not in self._want_members:
             self._want_members.add(router)
             self._memberships.ready(router)
+        self._memberships.notes(router, bool(body.get("notes")))
+
+    def _noted(self, router: int, frames: list[bytes]) -> None:
+        number, body = bus.decode_numbered(frames)
+        self._memberships.noted(router, number, again=bool(body.get("again")))
 
     def _topics(self, router: int, frames: list[bytes]) -> None:
         self._calls.told_topics(router, frames)

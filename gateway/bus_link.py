@@ -40,6 +40,8 @@ class BusLink:
     ) -> None:
         """`context` is the caller's to end, behind `close`; with `keys` the link is CURVE."""
         self.receive: Callable[[Frames], None]
+        #: Messages are taken again, after one was dropped.
+        self.freed: Callable[[], None] = lambda: None
         self._guarded = guarded
         self._counters = counters
         self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
@@ -57,9 +59,10 @@ class BusLink:
         self._loop: Any = gevent.get_hub().loop
         self._watcher = self._loop.io(self._socket.getsockopt(zmq.FD), _READ)
         self._turn: Any = self._loop.timer(0)
-        self._scheduled = False
+        self._scheduled = self._full = False
         # Asking costs 1 us, a zmq.Again 3 to 5.
         self._readable = [(self._socket, int(zmq.POLLIN))]
+        self._writable = [(self._socket, int(zmq.POLLOUT))]
 
     def start(self) -> None:
         self._watcher.start(self._drain)
@@ -76,6 +79,8 @@ class BusLink:
             send(frames[-1], _NOBLOCK)
         except zmq.Again:
             self._counters["bus_drops"] += 1
+            self._full = True
+            self._again()
             return False
         self._again()
         return True
@@ -91,6 +96,9 @@ class BusLink:
             return
         self._scheduled = True  # what is sent from here on needs no other look
         more = True
+        if self._full and zmq_poll(self._writable, 0):
+            self._full = False
+            self._guarded(self.freed)
         try:
             more = self._receive_some()
         finally:

@@ -96,6 +96,7 @@ class ClientLoop:
         #: By token, the request id of a push that found its client's buffer full.
         self.blamed: Mapping[bytes, str] = {}
         self._held: dict[Connection, int] = {}  # paused until `release`: why, bits of Hold
+        self._withheld: set[Connection] = set()  # what is written to them waits until `let_flow`
         self._on_tick: list[Callable[[int], None]] = []
         self._loop = gevent.get_hub().loop
         self._watcher = self._loop.io(self._epoll.fileno(), _WATCH_READ)
@@ -162,15 +163,19 @@ class ClientLoop:
 
     def _watch(self, connection: Connection, seconds: int) -> None:
         self.table.add(connection)
-        mask = 0 if connection.paused else _IN
-        self._epoll.register(connection.fd, mask | _OUT if connection.output else mask)
+        self._epoll.register(connection.fd, self._mask(connection))
         self.wheel.schedule(connection, self.wheel.tick + seconds)
+
+    def _mask(self, connection: Connection) -> int:
+        mask = 0 if connection.paused else _IN
+        return mask | _OUT if connection.output and connection not in self._withheld else mask
 
     def let_go(self, connection: Connection) -> None:
         """Forget a connection that is handed over; its descriptor stays open for the caller."""
         self.table.remove(connection)
         self._overloaded.discard(connection)
         self._held.pop(connection, None)
+        self._withheld.discard(connection)
         connection.full_since = 0
         self._epoll.unregister(connection.fd)
 
@@ -288,7 +293,7 @@ class ClientLoop:
         """Do not read this socket until `resume`."""
         if not connection.paused:
             connection.paused = True
-            self._epoll.modify(connection.fd, _OUT if connection.output else 0)
+            self._epoll.modify(connection.fd, self._mask(connection))
 
     def hold(self, connection: Connection, why: int) -> None:
         """Neither read this socket nor parse what has been read, until `release`."""
@@ -309,7 +314,7 @@ class ClientLoop:
             return
         if connection.paused:
             connection.paused = False
-            self._epoll.modify(connection.fd, _IN | _OUT if connection.output else _IN)
+            self._epoll.modify(connection.fd, self._mask(connection))
         if connection.input:
             self.process(connection)
         elif connection.fd >= 0:
@@ -361,9 +366,28 @@ class ClientLoop:
         if self.write(connection, data) == Outcome.OVERLOADED:
             self.destroy(connection, CloseReason.SLOW_CONSUMER)
 
+    def withhold(self, connection: Connection, data: bytes) -> None:
+        """Send an answer, and whatever comes behind it, when `let_flow` says so, or the connection goes."""
+        if connection.output is not None:
+            self.answer(connection, data)
+        elif connection.fd >= 0:
+            connection.output = bytearray(data)
+            self.ledger.mark(connection)
+        if connection.fd >= 0:
+            self._withheld.add(connection)
+            self._epoll.modify(connection.fd, self._mask(connection))
+
+    def let_flow(self, connection: Connection) -> None:
+        """Send what is withheld."""
+        if connection in self._withheld:
+            self._withheld.discard(connection)
+            self._flush(connection)
+            if connection.output:
+                self._epoll.modify(connection.fd, self._mask(connection))
+
     def _flush(self, connection: Connection) -> None:
         output = connection.output
-        if output is None or connection.fd < 0:
+        if output is None or connection.fd < 0 or connection in self._withheld:
             return
         try:
             sent = self.send_bytes(connection.fd, memoryview(output)[:READ_BYTES])
@@ -393,6 +417,7 @@ class ClientLoop:
         """
         if connection.fd < 0 or connection.state == State.CLOSING:
             return
+        self.let_flow(connection)
         if data and connection.output is not None:
             connection.output += data
         elif data:

@@ -34,6 +34,8 @@ _EVENTS = (
     "calls_late",
     "group_asks",
     "group_ask_failures",
+    "members_unnoted",
+    "members_told_again",
     "presence_reports",
     "presence_failures",
     "presence_overflows",

@@ -89,6 +89,9 @@ class Landing:
         self.stopping = False
         self.late: Callable[[Late], None] = lambda outcomes: None
         self.settled: Callable[[], None] = lambda: None
+        #: Tells a client that it is bound.
+        self.answer: Callable[[Connection, bytes], None] = clients.answer
+        self._bindings.answer = self._answer
         #: A client that stays connected is about to lose its token.
         self.unbound: Callable[[Connection], None] = lambda connection: None
         #: A client says its token again, maybe with another uid.
@@ -111,13 +114,16 @@ class Landing:
             if action.token == connection.token:
                 pending = Pending(action.token or b"", action.message_id, action.asked, action.ack)
                 self.said_again(connection)
-                self._clients.answer(connection, self._rules.welcome(connection, pending))
+                self.answer(connection, self._rules.welcome(connection, pending))
                 return
             self._unbind(connection)
         self._bindings.number(connection, self._unix_ms())
         connection.state = State.BINDING
         connection.pending = Pending(action.token or b"", action.message_id, action.asked, action.ack)
         self._place(connection)
+
+    def _answer(self, connection: Connection, data: bytes) -> None:
+        self.answer(connection, data)
 
     def _unbind(self, connection: Connection) -> None:
         """Its token is nobody's from now on."""

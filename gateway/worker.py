@@ -39,6 +39,7 @@ from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
 from gateway.ledgers import Ledger, open_ledger
 from gateway.membership_asks import MembershipAsks
+from gateway.membership_waits import MembershipWaits
 from gateway.memberships import Memberships
 from gateway.ownership import Ownership
 from gateway.peers import PeerListener
@@ -158,11 +159,14 @@ class Worker:
             lease_ms=settings.presence_lease_ms,
         )
         groups, away = self._fan_outs.groups, self._landing.hand_overs.away
-        memberships = Memberships(self._clients, self._ownership, routers, groups, away)
+        memberships = Memberships(
+            self._clients, self._ownership, routers, groups, away, first=int.from_bytes(os.urandom(4), "big") << 31
+        )
+        waits = MembershipWaits(self._clients, memberships, self._kept_pushes.replays.go_on)
         asks = MembershipAsks(self._clients, calls, groups, memberships, self._fan_outs, worker=self.name)
         self._clients.table.bound = partial(_each, (asks.bound, presences.bound))
         self._clients.table.released = asks.released
-        self._landing.said_again, self._landing.pack = asks.bound, asks.pack
+        self._landing.said_again, self._landing.pack, self._landing.answer = asks.bound, asks.pack, waits.answer
         self._conversations.closed_for = presences.ended
         self._landing.unbound = presences.unbound
         self._handlers = BusHandlers(
@@ -181,7 +185,7 @@ class Worker:
             Explanations(self._clients, self._ownership, self._deliveries, self._kept_pushes, routers, settings),
         )
         for router, link in enumerate(self._links):
-            link.receive = partial(self._handlers.receive, router)
+            link.receive, link.freed = partial(self._handlers.receive, router), partial(memberships.freed, router)
         self._landing.moving.is_gone = self._is_gone
         hand_overs = self._landing.hand_overs
         hand_overs.incoming = lambda worker: [link for link in self._peers.links if link.worker == worker]

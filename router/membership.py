@@ -324,7 +324,8 @@ class Membership:
         self._asked.pop(identity, None)
 
     def _say_alive(self, identity: bytes) -> None:
-        self._outbox.to_workers.append((identity, encode_control(ALIVE1, {"router": self.position, "members": True})))
+        said = {"router": self.position, "members": True, "notes": True}
+        self._outbox.to_workers.append((identity, encode_control(ALIVE1, said)))
 
     def _change(self, notice: str) -> None:
         self.changed = True

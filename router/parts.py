@@ -53,7 +53,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
     """
     outbox, counters = Outbox(), new_counters()
     membership = Membership(settings, started_ms, position, now, outbox)
-    memberships = Memberships(membership)
+    memberships = Memberships(membership, outbox)
     claims = Claims(membership, outbox)
     admission = Admission(settings.pending_requests_max, settings.pending_bytes_max, settings.overload_hold_s)
     repeats = Repeats(settings.repeat_window_s, settings.repeat_window_requests, settings.repeat_bytes_max)

@@ -40,6 +40,7 @@ CALL1 = b"CALL1"  # call u64 · JSON {"call": "find" | "kick", "tokens": [...]}
 WHO1 = b"WHO1"  # say READY1 again
 ALIVE1 = b"ALIVE1"  # JSON {"router": place in the list}: this router lives; once a heartbeat
 CLAIMED1 = b"CLAIMED1"  # number u64 · JSON {}: the claims of that CLAIM1 are in force here
+NOTED1 = b"NOTED1"  # number u64 · JSON {} or {"again": true}: that MEMBERS1 is known here, or is not: tell all anew
 TAKEN1 = b"TAKEN1"  # JSON {"claims": [...], "whole"}: others have these tokens, only these
 FREED1 = b"FREED1"  # JSON {"claims": [...]}: those of TAKEN1 that it has no longer
 
@@ -258,6 +259,10 @@ class MembersNews(NamedTuple):
     unknown: bool | None = None
     #: So many REGROUP1 of each group have been seen to.
     regrouped: Mapping[str, int] = {}
+    #: Each is one more than the one before on this link; None: of a worker of an older version.
+    number: int | None = None
+    #: Nothing that was told before counts.
+    anew: bool = False
 
 
 def encode_members(news: MembersNews) -> list[bytes]:
@@ -275,6 +280,10 @@ def encode_members(news: MembersNews) -> list[bytes]:
         body["unknown"] = news.unknown
     if news.regrouped:
         body["regrouped"] = dict(news.regrouped)
+    if news.number is not None:
+        body["number"] = news.number
+    if news.anew:
+        body["anew"] = True
     return [MEMBERS1, ujson.dumps(body, escape_forward_slashes=False).encode()]
 
 
@@ -292,8 +301,12 @@ def decode_members(frames: Sequence[bytes]) -> MembersNews:
     unknown, regrouped = body.get("unknown"), body.get("regrouped", {})
     if not isinstance(regrouped, dict) or not all(type(count) is int for count in regrouped.values()):
         raise BusError("MEMBERS1 with regrouped that are no counts")
+    number = body.get("number")
+    if number is not None and (type(number) is not int or not 0 <= number < 1 << 64):
+        raise BusError("MEMBERS1 with a number that is none")
+    unknown = None if unknown is None else bool(unknown)
     return MembersNews(
-        groups, groups_gone, uids, uids_gone, whole, None if unknown is None else bool(unknown), regrouped
+        groups, groups_gone, uids, uids_gone, whole, unknown, regrouped, number, body.get("anew") is True
     )
 
 

@@ -107,10 +107,14 @@ class Link:
 
     # --- messages
 
+    @property
+    def has_room(self) -> bool:
+        return self.router is not None or len(self._waiting) < self._dealer.high_water
+
     def to_router(self, frames: Frames) -> bool:
+        if not self.has_room:
+            return False
         if self.router is None:
-            if len(self._waiting) >= self._dealer.high_water:
-                return False
             self._waiting.append(frames)
             return True
         self._travel(0, self._at_router, frames)

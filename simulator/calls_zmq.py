@@ -104,6 +104,10 @@ class DealerSocket:
         self._process.system_call()
         self._file.signalled = False
 
+    def writable(self) -> bool:
+        self._awake()
+        return all(link.has_room for link in self.links)
+
     def readable(self) -> bool:
         self._awake()
         waits = bool(self._frames or self._inbox)
@@ -168,7 +172,11 @@ class Context:
 
 
 def _poll(sockets: Sequence[tuple[DealerSocket, int]], timeout: float = 0) -> list[tuple[DealerSocket, int]]:
-    return [(socket, events) for socket, events in sockets if socket.readable()]
+    return [(socket, events) for socket, events in sockets if _is_ready(socket, events)]
+
+
+def _is_ready(socket: DealerSocket, events: int) -> bool:
+    return socket.readable() if events & zmq.POLLIN else socket.writable()
 
 
 class Zmq(Constants):

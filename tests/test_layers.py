@@ -27,6 +27,7 @@ SHELLS = ROOTS | {
     "gateway.kept_pushes",
     "gateway.late_outcomes",
     "gateway.membership_asks",
+    "gateway.membership_waits",
     "gateway.memberships",
     "gateway.presences",
     "gateway.replays",

@@ -37,6 +37,8 @@ WORKER = {
     "calls_late": "Answers that came too late, or twice; nobody was told.",
     "group_asks": "Questions to the group service about members.",
     "group_ask_failures": "Questions to the group service that failed.",
+    "members_unnoted": "Clients answered before every router knew of their user and groups.",
+    "members_told_again": "Times that a router had missed something about users and groups.",
     "presence_reports": "Reports to the presence service.",
     "presence_failures": "Reports to the presence service that failed.",
     "presence_overflows": "Times that too many changes waited, and everything was told anew.",

@@ -25,6 +25,7 @@ from gateway.held_pushes import HeldPushes
 from gateway.kept_pushes import KeptPushes
 from gateway.landing import Landing
 from gateway.membership_asks import MembershipAsks
+from gateway.membership_waits import MembershipWaits
 from gateway.memberships import Memberships
 from gateway.ownership import Ownership
 from gateway.peers import PeerListener
@@ -282,10 +283,13 @@ class Parts(Clients):
         self.kept.storing.calls = self.calls
         self.conversations.acknowledged = self.kept.acknowledged
         groups, away = self.fan_outs.groups, self.landing.hand_overs.away
-        memberships = Memberships(self.loop, self.ownership, self.routers, groups, away)
+        self.memberships = memberships = Memberships(
+            self.loop, self.ownership, self.routers, groups, away, first=1 << 40
+        )
+        waits = MembershipWaits(self.loop, memberships, self.kept.replays.go_on)
         asks = MembershipAsks(self.loop, self.calls, groups, memberships, self.fan_outs, worker=name)
         self.loop.table.bound, self.loop.table.released = asks.bound, asks.released
-        self.landing.said_again, self.landing.pack = asks.bound, asks.pack
+        self.landing.said_again, self.landing.pack, self.landing.answer = asks.bound, asks.pack, waits.answer
         self.handlers = BusHandlers(
             self.loop,
             self.ownership,
@@ -304,6 +308,7 @@ class Parts(Clients):
         self.loop.start(self.conversations)
         self.batches = 0
         self.deferred = []
+        self.abilities = {}  # by router, what its ALIVE1 says beside its position
         self.alive(0)
 
     # --- the routers' part
@@ -321,7 +326,7 @@ class Parts(Clients):
     def alive(self, *routers):
         """These are heard."""
         for router in routers:
-            self.hear(bus.encode_control(bus.ALIVE1, {"router": router}), router)
+            self.hear(bus.encode_control(bus.ALIVE1, {"router": router, **self.abilities.get(router, {})}), router)
 
     def ring(self, counter, live, leaving=(), router=0):
         """RING1 with the hand-over sockets of all workers concerned."""

@@ -187,6 +187,22 @@ def test_with_no_router_answers_are_bounded_and_what_is_dropped_is_counted(endpo
     worker.close()
 
 
+def test_it_is_told_when_messages_are_taken_again(endpoint):
+    worker, freed = Worker(endpoint), []
+    worker.link.freed = lambda: freed.append(worker.link.send([b"again"]))
+    worker.link.start()
+    while worker.link.send([b"x"]):
+        pass
+    turns()
+    assert freed == []
+    router = Router(endpoint)
+    while router.receive()[1] != b"again":
+        pass
+    assert freed == [True]
+    worker.close()
+    router.close()
+
+
 def test_last_words_are_sent_before_it_closes(endpoint):
     router, worker = Router(endpoint), Worker(endpoint)
     worker.link.start()

@@ -116,6 +116,7 @@ def test_users_and_groups_are_told_as_clients_come_and_go(one, service):
         {"team", "other"}, {"alice"}, {"whole": Epoch(1, 1), "unknown": False, "regrouped": {}}
     )  # fmt: skip
     one.loop.destroy(first, CloseReason.KICKED)
+    one.advance()
     assert members(one)[:2] == (set(), set())
 
 
@@ -296,6 +297,7 @@ def test_members_join_and_leave(one, service):
     assert set(one.fan_outs.groups.clients_of(TEAM)) == {ends[0][1]}
     regroup(one, joined=False, uids=["alice"])
     service.answer()
+    one.advance()
     assert members(one)[0] == set()
 
 

@@ -221,7 +221,8 @@ def test_a_lost_worker_may_come_again() -> None:
 
 def test_everybody_hears_once_a_heartbeat_that_the_router_lives() -> None:
     fleet = DrivenCore("h/0", position=2)
-    assert fleet.messages(bus.ALIVE1, "h/0") == [bus.encode_control(bus.ALIVE1, {"router": 2, "members": True})]
+    said = {"router": 2, "members": True, "notes": True}
+    assert fleet.messages(bus.ALIVE1, "h/0") == [bus.encode_control(bus.ALIVE1, said)]
     run(fleet, 5, "h/0")
     assert 5 <= len(fleet.messages(bus.ALIVE1, "h/0")) <= 7
     beat(fleet, "h/9")

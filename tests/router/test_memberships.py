@@ -173,6 +173,62 @@ def test_all_workers_may_have_who_joins_until_they_say_no(fleet: Fleet) -> None:
     assert fleet.reached() == {"h/0"}
 
 
+def noted(fleet: Fleet, worker: str) -> list[tuple[int, bool]]:
+    answers = [bus.decode_numbered(frames) for frames in fleet.messages(bus.NOTED1, worker)]
+    return [(number, "again" in body) for number, body in answers]
+
+
+def tell(fleet: Fleet, worker: str, number: int, **news: object) -> None:
+    fleet.say(worker, bus.encode_members(MembersNews(number=number, **news)))  # type: ignore[arg-type]
+
+
+def test_what_has_a_number_is_noted(fleet: Fleet) -> None:
+    fleet.all_told()
+    assert noted(fleet, "h/0") == []  # of an older version
+    tell(fleet, "h/0", 7, anew=True, groups=["team"], whole=Epoch(1 << 61, 1))
+    tell(fleet, "h/0", 8, uids=["u"])
+    assert noted(fleet, "h/0") == [(7, False), (8, False)]
+    assert fleet.reached() == fleet.reached("u", to="user") == {"h/0"}
+
+
+def test_a_worker_of_which_a_message_is_missing_may_have_anybody(fleet: Fleet) -> None:
+    fleet.all_told()
+    whole = Epoch(1 << 61, 1)
+    tell(fleet, "h/0", 7, anew=True, groups=["team", "old"], whole=whole)
+    assert fleet.reached("other") == set()
+    tell(fleet, "h/0", 9, groups_gone=["team"])
+    tell(fleet, "h/0", 10, whole=whole)
+    assert noted(fleet, "h/0") == [(7, False), (9, True), (10, True)]
+    assert fleet.reached("other") == {"h/0"}
+    tell(fleet, "h/0", 11, anew=True, groups=["team"])
+    assert fleet.reached("other") == {"h/0"}
+    tell(fleet, "h/0", 12, whole=whole)
+    assert noted(fleet, "h/0")[3:] == [(11, False), (12, False)]
+    assert fleet.reached("other") == fleet.reached("old") == set()
+    assert fleet.reached() == {"h/0"}
+
+
+def test_numbers_begin_with_a_message_that_says_so(fleet: Fleet) -> None:
+    fleet.all_told()
+    tell(fleet, "h/0", 7, anew=True, whole=Epoch(1 << 61, 1))
+    fleet.join("h/0", incarnation="b")
+    tell(fleet, "h/0", 8, whole=Epoch(1 << 61, 1))
+    assert noted(fleet, "h/0") == [(7, False), (8, True)]
+    assert fleet.reached() == {"h/0"}
+
+
+def test_who_is_joining_is_not_forgotten_when_a_message_is_missing(fleet: Fleet) -> None:
+    fleet.all_told()
+    tell(fleet, "h/0", 7, anew=True, whole=Epoch(1 << 61, 1))
+    said = {"group": "team", "tokens": ["t"], "uids": [], "joined": True}
+    fleet.tell(b"groups", REGROUP1, ujson.dumps(said).encode())
+    tell(fleet, "h/0", 9)
+    tell(fleet, "h/0", 10, anew=True, whole=Epoch(1 << 61, 1))
+    assert "h/0" in fleet.reached()
+    tell(fleet, "h/0", 11, regrouped={"team": 1})
+    assert "h/0" not in fleet.reached()
+
+
 def test_two_join_one_after_the_other(fleet: Fleet) -> None:
     """What a worker says of the first is nothing about the second."""
     fleet.all_told()
@@ -266,6 +322,8 @@ def test_a_name_that_is_no_text(fleet: Fleet) -> None:
         b'{"whole":["1",2]}',
         b'{"regrouped":["team"]}',
         b'{"regrouped":{"team":"x"}}',
+        b'{"number":"1"}',
+        b'{"number":-1}',
     ],
 )
 def test_what_is_malformed_is_counted(fleet: Fleet, body: bytes) -> None:
@@ -288,6 +346,7 @@ NEWS = st.builds(
     whole=st.none() | st.builds(Epoch, st.integers(0, 1 << 62), st.integers(0, 1 << 30)),
     unknown=st.none() | st.booleans(),
     regrouped=st.dictionaries(st.text(), st.integers(1, 9), max_size=2),
+    number=st.none() | st.integers(0, (1 << 63) - 1),
 )
 
 
@@ -310,7 +369,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["add", "remove", "begin"]), st.sampl
 @given(STEPS)
 def test_a_worker_with_members_is_never_left_out(steps: list[tuple[str, str, str]]) -> None:
     """Whatever it tells in whatever order."""
-    memberships = Memberships(Membership(Settings(), 1, 0, 0.0, Outbox()))
+    memberships = Memberships(Membership(Settings(), 1, 0, 0.0, Outbox()), Outbox())
     workers = {name: Worker(name.encode(), 0.0) for name in "ab"}
     has: dict[str, set[str]] = {name: set() for name in workers}
     for step, name, group in steps:
