@@ -24,6 +24,7 @@ class Ownership:
         self.epoch = NO_EPOCH
         self.live: dict[str, str] = {}  # worker -> hand-over socket
         self.leaving: dict[str, str] = {}
+        self._follows: Epoch | None = None
         self._owners: list[str] = []
         self._mine: frozenset[int] = frozenset()
         self._unsettled: frozenset[int] = frozenset()
@@ -48,7 +49,7 @@ class Ownership:
     @property
     def news(self) -> RingNews:
         """The ring, as it was told."""
-        return RingNews(self.epoch, self.live, self.leaving)
+        return RingNews(self.epoch, self.live, self.leaving, self._follows)
 
     @property
     def others(self) -> list[str]:
@@ -72,6 +73,9 @@ class Ownership:
         before = {host_of(worker) for worker in self.live}  # one that was cut off is among the leaving ones
         if not before.issuperset(map(host_of, news.live)):
             settled = frozenset()  # a host comes (back) that may have clients for any slot, and has yet to claim them
+        if news.follows not in (None, self.epoch):
+            settled = frozenset()  # others have had these slots by a ring that did not come here
+        self._follows = news.follows
         self.epoch, self.live, self.leaving = news.epoch, news.live, news.leaving
         self._owners = owners_of_slots(list(news.live))
         self._mine = frozenset(slot for slot in range(SLOTS) if self._owners and self._owners[slot] == self.name)

@@ -49,7 +49,7 @@ class Epochs:
         if not decides or (same and self._passed <= known.epoch != NO_EPOCH):
             chosen = self.heard
         else:
-            chosen = RingNews(self._following(max(known.epoch, self._passed)), live, leaving)
+            chosen = RingNews(self._following(max(known.epoch, self._passed)), live, leaving, known.epoch)
         if chosen is not None:
             self.ring, self.heard = chosen, None
         return chosen

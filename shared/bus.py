@@ -428,24 +428,34 @@ def decode_claims(body: dict[str, Any]) -> list[Claim]:
 
 
 class RingNews(NamedTuple):
-    """A decoded RING1. `live` owns slots; `leaving` still hands its clients over; both map worker to socket path."""
+    """A decoded RING1. `live` owns slots; `leaving` still hands its clients over; both map worker to socket path.
+
+    `follows`: the epoch of the ring before it; None: a router of an older version does not say.
+    """
 
     epoch: Epoch
     live: dict[str, str]
     leaving: dict[str, str]
+    follows: Epoch | None = None
 
 
 def ring_fields(news: RingNews) -> dict[str, Any]:
     """A ring as JSON object."""
-    return {"epoch": list(news.epoch), "live": news.live, "leaving": news.leaving}
+    follows = {} if news.follows is None else {"follows": list(news.follows)}
+    return {"epoch": list(news.epoch), "live": news.live, "leaving": news.leaving, **follows}
+
+
+def _epoch(said: Any) -> Epoch:
+    started, counter = said
+    return Epoch(int(started), int(counter))
 
 
 def ring_from_fields(body: dict[str, Any]) -> RingNews:
     """A ring out of its JSON object. Raises BusError."""
     try:
-        started, counter = body["epoch"]
-        return RingNews(Epoch(int(started), int(counter)), dict(body["live"]), dict(body["leaving"]))
-    except (KeyError, TypeError, ValueError) as error:
+        follows = _epoch(body["follows"]) if "follows" in body else None
+        return RingNews(_epoch(body["epoch"]), dict(body["live"]), dict(body["leaving"]), follows)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BusError(f"malformed RING1: {error}") from None
 
 

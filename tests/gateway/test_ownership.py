@@ -251,3 +251,16 @@ def test_a_host_that_comes_back_unsettles_every_slot():
     assert mine.is_settled(token)
     mine.follow(RingNews(Epoch(1, 3), far | {"g/1": "c"}, {}))
     assert mine.is_settled(next(b"t%d" % slot for slot in range(2000) if mine.owns(b"t%d" % slot)))
+
+
+def test_a_ring_that_did_not_come_here_unsettles_every_slot():
+    """By that one, others may have had clients of this worker's tokens, and have yet to claim them or give them back."""
+    mine, both = Ownership("h/0"), {"h/0": "a", "g/0": "b"}
+    mine.follow(RingNews(Epoch(1, 1), both, {}, NO_EPOCH))
+    mine.moved(OTHER_HOSTS, Epoch(1, 1))
+    owned = next(b"t%d" % slot for slot in range(2000) if mine.owns(b"t%d" % slot))
+    mine.follow(RingNews(Epoch(1, 2), both, {"g/1": "c"}, Epoch(1, 1)))
+    assert mine.is_settled(owned)
+    mine.follow(RingNews(Epoch(1, 4), both, {}, Epoch(1, 3)))
+    assert not mine.is_settled(owned)
+    assert mine.news.follows == Epoch(1, 3)

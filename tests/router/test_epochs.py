@@ -149,7 +149,7 @@ def test_those_that_still_have_clients_by_the_ring_that_is_followed_are_told_to_
     fleet = DrivenCore(workers=1, ring_settle_ms=1000, move_timeout_s=10)
     left = {"h/8": "/run/h/8.sock", "h/9": "/run/h/9.sock"}
     fleet.join("h/0", ring=bus.ring_fields(RingNews(GREATER, {"h/0": "elsewhere"}, left)))
-    assert fleet.rings("h/0") == [RingNews(GREATER._replace(counter=8), {"h/0": "/run/h/0.sock"}, left)]
+    assert fleet.rings("h/0") == [RingNews(GREATER._replace(counter=8), {"h/0": "/run/h/0.sock"}, left, GREATER)]
     fleet.say("h/9", bus.encode_control(bus.BYE1, {"gone": True}))
     assert fleet.rings("h/0")[-1].leaving.keys() == {"h/8"}
     for _ in range(25):
@@ -189,7 +189,7 @@ def test_the_one_that_decides_adopts_a_greater_epoch_of_the_same_workers() -> No
 def test_and_goes_on_from_one_of_others() -> None:
     fleet = DrivenCore("h/0", "h/1")
     news(fleet, "h/1", ring(**{"h/0": "x", "h/9": "y"}))
-    assert fleet.rings("h/0")[-1] == RingNews(Epoch(GREATER.started_ms, GREATER.counter + 1), BOTH, {})
+    assert fleet.rings("h/0")[-1] == RingNews(Epoch(GREATER.started_ms, GREATER.counter + 1), BOTH, {}, GREATER)
     assert b"h/9" not in fleet.core.parts.membership.workers
 
 

@@ -93,6 +93,8 @@ def test_rings_and_the_fields_that_a_later_version_adds():
     news = bus.RingNews(EPOCH, {"h/0": "/run/0.sock"}, {"h/1": "/run/1.sock"})
     frames = bus.encode_ring(news)
     assert bus.decode_ring(frames) == news
+    behind = news._replace(follows=EPOCH)
+    assert bus.decode_ring(bus.encode_ring(behind)) == behind
     later = bus.encode_control(bus.RING1, {**bus.decode_control(frames), "new": [1]})
     assert bus.decode_ring(later) == news
 
@@ -129,6 +131,8 @@ def test_control_bodies_that_are_no_objects(decode, body):
         b'{"epoch":[1],"live":{},"leaving":{}}',
         b'{"epoch":[1,2],"live":3,"leaving":{}}',
         b'{"epoch":[1,"x"],"live":{},"leaving":{}}',
+        b'{"epoch":[1,2],"live":{},"leaving":{},"follows":[1]}',
+        b'{"epoch":[1,2],"live":{},"leaving":{},"follows":[1,1e400]}',
     ],
 )
 def test_malformed_rings(body):
