@@ -254,7 +254,7 @@ def test_a_host_that_comes_back_unsettles_every_slot():
 
 
 def test_a_ring_that_did_not_come_here_unsettles_every_slot():
-    """By that one, others may have had clients of this worker's tokens, and have yet to claim them or give them back."""
+    """By that one, others may have had clients of these tokens, and have yet to claim them or give them back."""
     mine, both = Ownership("h/0"), {"h/0": "a", "g/0": "b"}
     mine.follow(RingNews(Epoch(1, 1), both, {}, NO_EPOCH))
     mine.moved(OTHER_HOSTS, Epoch(1, 1))
