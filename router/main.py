@@ -20,6 +20,7 @@ from shared.settings import Settings
 from shared.startup.command_lines import BAD_SETTINGS, log_to_stderr, settings_help, settings_listing
 from shared.startup.descriptors import raise_descriptor_limit
 from shared.startup.environment import read_settings
+from shared.startup.tracing import open_tracing
 
 log = logging.getLogger("router")
 
@@ -51,11 +52,14 @@ def _serve(settings: Settings, index: int) -> None:
     guard = load_guard(settings, core.counters)
     make_run_dir(settings)
     pid_file = hold_pid_file(settings, index)
-    shell = Shell(core, settings, _endpoints(settings, index), guard)
+    tracing = open_tracing(settings, "router", f"{settings.host_name}/{index}")
+    shell = Shell(core, settings, _endpoints(settings, index), guard, tracing)
     gc.collect()
     gc.freeze()  # what was imported need not be walked by every full collection
     log.info("router %d %s serves senders on %s", index, __version__, places.sender_endpoint(settings, index))
     shell.run(stop_descriptor)
+    if tracing is not None:
+        tracing.close()
     log.info("router stopped")
     os.close(pid_file)
 

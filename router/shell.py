@@ -31,8 +31,10 @@ from router.requesters import EVERY_SCOPE
 from router.security import Guard
 from router.service_endpoints import ServiceEndpoints
 from router.sockets import open_senders
+from router.spans import tell
 from shared.errors import SettingsError
 from shared.settings import Settings
+from shared.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,14 @@ class Endpoints(NamedTuple):
 class Shell:
     """Sockets and loop around one core."""
 
-    def __init__(self, core: Core, settings: Settings, endpoints: Endpoints, guard: Guard | None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        settings: Settings,
+        endpoints: Endpoints,
+        guard: Guard | None,
+        spans: Spans | None = None,
+    ) -> None:
         """Open everything. Raises SettingsError that names what cannot be bound."""
         self._core, self._settings, self._guard = core, settings, guard
         self._sender_endpoint = endpoints.senders
@@ -74,7 +83,7 @@ class Shell:
         self._poller = zmq.Poller()
         self._memory = MemoryWatch(settings.router_memory_bytes, time.monotonic())
         self._resident = ResidentMemory()
-        self._push_logs = PushLogs()
+        self._push_logs, self._spans = PushLogs(), spans
         self._zap = guard.open(self._context) if guard is not None else None
         self._senders: Socket | None = None
         # PUSH1 has the most frames: identity, command, id, options, two per target; with one target too many it is
@@ -216,6 +225,8 @@ class Shell:
             log.info("%s", notice)
         for arrival in outbox.take_arrivals() if outbox.arrivals else ():
             self._push_logs.note(arrival)
+            if self._spans is not None:
+                tell(self._spans, arrival, time.time_ns() - int((time.monotonic() - arrival.now) * 1e9))
 
     def _send_to_workers(self, now: float) -> bool:
         """In order; after a failure nothing more to that worker. Returns whether any is unreachable."""

@@ -58,6 +58,9 @@ class Settings:
         "which opens and closes of connections are logged: all, or closes out of the ordinary",
         ("all", "unusual"),
     )
+    otel_endpoint: str = _text(
+        "", "OTLP/HTTP collector of traces, such as http://127.0.0.1:4318; empty: OTEL_EXPORTER_OTLP_ENDPOINT, if set"
+    )
     # clients: limits
     body_limit_bytes: int = _whole(1 << 20, "largest packet body or message, also inflated", 1024, 1 << 28)
     out_buffer_bytes: int = _whole(1 << 20, "most unsent output kept for one client", 4096, 1 << 28)

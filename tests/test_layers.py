@@ -80,6 +80,8 @@ SHELLS = ROOTS | {
     "shared.startup.environment",
     "shared.startup.log_lines",
     "shared.startup.log_sinks",
+    "shared.startup.otel",
+    "shared.startup.tracing",
     "shared.startup.pid_files",
     "shared.startup.protobuf_files",
 }
@@ -118,7 +120,8 @@ PURE_SERVICES = frozenset(
         "services.sender.policies",
         "services.sender.protocol",
         "services.sender.queues",
-        "services.sender.statistics",
+        "services.sender.spans",
+    "services.sender.statistics",
         "services.sender.tickets",
         "services.sender.windows",
         "services.status.addresses",

@@ -13,8 +13,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-#: Where the id of a request is in its environ (services.api.request_ids).
-REQUEST_ID = "push.request_id"
+#: Where the id of a request is in its environ, and its trace (services.api.request_ids).
+REQUEST_ID, TRACEPARENT = "push.request_id", "push.traceparent"
 
 
 class Gate:

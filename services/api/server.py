@@ -37,7 +37,9 @@ from services.status.readiness import ANSWER_S, not_ready
 from shared.errors import SenderError, SettingsError
 from shared.requests import NAME_MAX_BYTES
 from shared.settings import Settings
+from shared.spans import Spans
 from shared.startup.descriptors import raise_descriptor_limit
+from shared.startup.tracing import open_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ def serve(settings: Settings) -> int:
     listener = open_listener(settings)
     access = open_access(settings)
     raise_descriptor_limit()
-    asker, pusher = open_sender(settings, curve), open_pusher(settings, curve)
+    tracing = open_tracing(settings, "api", settings.host_name)
+    asker, pusher = open_sender(settings, curve), open_pusher(settings, curve, tracing)
     figures = Figures(asker.stat if asker else _no_router)
     service = _start_service(settings)
     asking = Asking(service) if service else None
@@ -73,7 +76,7 @@ def serve(settings: Settings) -> int:
     )
     # A further group of routes is a WSGI application here.
     readers = Readers(access, settings.metrics_access)
-    groups: dict[str, WsgiApplication] = {"/v1": RequestIds(gate), "/": pages, "/dashboard": pages}
+    groups: dict[str, WsgiApplication] = {"/v1": RequestIds(gate, tracing), "/": pages, "/dashboard": pages}
     groups["/stats"] = Guarded(others, readers.check)
     groups["/metrics"] = Guarded(Metrics(metrics), readers.check_metrics)
     groups[feeds.PATH] = feeds.Feed(figures, access, pages)
@@ -89,6 +92,8 @@ def serve(settings: Settings) -> int:
     for sender in (asker, pusher, *routers):
         if sender:
             sender.close(0)
+    if tracing is not None:
+        tracing.close()
     return 0
 
 
@@ -105,17 +110,21 @@ def open_sender(settings: Settings, curve: CurveKeys | None) -> Sender | None:
     """A sender that asks the first of this host's routers that answers; None where none runs."""
     endpoints = reachable_endpoints(settings)
     # Time enough to find out that all but the last are silent.
-    limits = {"give_up_s": ANSWER_S * max(1, len(endpoints)), "hello_timeout_s": ANSWER_S / 2, "answer_grace_s": 0.5}
+    limits: dict[str, Any] = {
+        "give_up_s": ANSWER_S * max(1, len(endpoints)),
+        "hello_timeout_s": ANSWER_S / 2,
+        "answer_grace_s": 0.5,
+    }
     return Sender(endpoints, name="status", curve=curve, **limits) if endpoints else None
 
 
 def open_askers(settings: Settings, curve: CurveKeys | None) -> list[Sender]:
     """A sender to each router of this host: each has counters of its own."""
-    limits = {"give_up_s": ANSWER_S, "hello_timeout_s": ANSWER_S / 2, "answer_grace_s": 0.5}
+    limits: dict[str, Any] = {"give_up_s": ANSWER_S, "hello_timeout_s": ANSWER_S / 2, "answer_grace_s": 0.5}
     return [Sender([each], name="metrics", curve=curve, **limits) for each in reachable_endpoints(settings)]
 
 
-def open_pusher(settings: Settings, curve: CurveKeys | None) -> Sender | None:
+def open_pusher(settings: Settings, curve: CurveKeys | None, spans: Spans | None = None) -> Sender | None:
     """The sender of all pushes over HTTP: those of requests at one time go together.
 
     Its name is the same after a restart, so that an Idempotency-Key still counts.
@@ -123,7 +132,8 @@ def open_pusher(settings: Settings, curve: CurveKeys | None) -> Sender | None:
     endpoints = reachable_endpoints(settings)
     name = f"api-{settings.host_name}".encode()[:NAME_MAX_BYTES].decode(errors="ignore")
     # Each HTTP request is one of its own to the router, for its request id.
-    return Sender(endpoints, name=name, curve=curve, give_up_s=_GIVE_UP_S, window=_WINDOW) if endpoints else None
+    limits: dict[str, Any] = {"give_up_s": _GIVE_UP_S, "window": _WINDOW}
+    return Sender(endpoints, name=name, curve=curve, spans=spans, **limits) if endpoints else None
 
 
 def _no_router() -> dict[str, Any]:

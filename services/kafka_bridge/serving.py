@@ -13,7 +13,7 @@ from services.kafka_bridge.consumers import Leaving, Reader
 from services.kafka_bridge.faults import Faults
 from services.kafka_bridge.options import consumer_options, parse_file, producer_options, sender_name
 from services.kafka_bridge.partitions import Entry
-from services.kafka_bridge.records import Place
+from services.kafka_bridge.records import Place, Record, Wanted
 from services.kafka_bridge.writers import Writer
 from services.sender import Push, Sender, SenderError
 from services.status.addresses import reachable_endpoints
@@ -21,6 +21,8 @@ from services.status.keys import status_keys
 from shared.errors import SettingsError
 from shared.outcomes import Outcome
 from shared.settings import Settings, split
+from shared.spans import Span, Spans
+from shared.startup.tracing import open_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def serve(settings: Settings) -> int:
     endpoints = reachable_endpoints(settings)
     if not endpoints:
         raise SettingsError("kafka_brokers", "no router runs on this host: nobody would take the pushes")
+    tracing = open_tracing(settings, "kafka-bridge", settings.host_name)
     sender = Sender(
         endpoints,
         name=sender_name(settings),
@@ -53,11 +56,14 @@ def serve(settings: Settings) -> int:
         window=_WINDOW,
         queue_pushes=_QUEUE_PUSHES,
         queue_bytes=_QUEUE_BYTES,
+        spans=tracing,
     )
     try:
-        return Serving(settings, sender, said).run()
+        return Serving(settings, sender, said, tracing).run()
     finally:
         sender.close(0)
+        if tracing is not None:
+            tracing.close()
 
 
 def _options_file(settings: Settings) -> dict[str, str]:
@@ -74,9 +80,9 @@ def _options_file(settings: Settings) -> dict[str, str]:
 class Serving:
     """One bridge. Everything that happens comes through one queue; only `run` touches the core."""
 
-    def __init__(self, settings: Settings, sender: Sender, said: dict[str, str]) -> None:
+    def __init__(self, settings: Settings, sender: Sender, said: dict[str, str], spans: Spans | None = None) -> None:
         self._events: SimpleQueue[Any] = SimpleQueue()
-        self._sender = sender
+        self._sender, self._spans = sender, spans
         self._faults = Faults(logger, lambda text: self._events.put(RuntimeError(text)))
         self._bridge = Bridge(_limits(settings))
         topics = split(settings.kafka_topics)
@@ -181,12 +187,18 @@ class Serving:
     def _push(self, entry: Entry, now: float) -> None:
         wanted = entry.wanted
         assert wanted is not None
+        span = begun(self._spans, entry.record, wanted) if self._spans and entry.record else None
+        options = {**wanted.options, "traceparent": span.traceparent} if span and span.is_kept else wanted.options
         try:
             pairs = [(wanted.target, wanted.payload)]
-            [push] = self._sender.push_request(pairs, id=entry.id, **wanted.options)
+            [push] = self._sender.push_request(pairs, id=entry.id, **options)
         except SenderError as error:
+            if span:
+                span.end({}, error.code)
             self._refused(entry, error, now)
         else:
+            if span:
+                push.add_done_callback(lambda push: span.end({}, push.error.code if push.error else ""))
             push.add_done_callback(self._answered(entry))
 
     def _answered(self, entry: Entry) -> Callable[[Push], None]:
@@ -229,6 +241,18 @@ class Serving:
 
     def _figures(self) -> str:
         return ", ".join([f"{name} {count}" for name, count in self._bridge.counters.items()])
+
+
+def begun(spans: Spans, record: Record, wanted: Wanted) -> Span:
+    """The span of a record, from when it is pushed to its outcome."""
+    told: dict[str, str | int | float | bool] = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": record.place.topic,
+        "messaging.destination.partition.id": str(record.place.partition),
+        "messaging.kafka.offset": record.offset,
+        "push.request_id": str(wanted.options["request_id"]),
+    }
+    return spans.start(f"process {record.place.topic}", record.traceparent, "consumer", told)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -14,6 +14,7 @@ from services.sender.loops import Concurrency, Loop
 from services.sender.options import DEFAULT, ORIGIN, OptionSet, encode_options, split_origin
 from services.sender.policies import Policy
 from services.sender.protocol import Protocol
+from services.sender.spans import traced
 from services.sender.statistics import Statistics
 from services.sender.tickets import Push, Question, Ticket
 from shared.errors import SenderError
@@ -21,6 +22,7 @@ from shared.origins import Origin
 from shared.outcomes import Outcome
 from shared.push_ids import id_prefix, push_id
 from shared.requests import EXPLAIN1, FIND1, KICK1, NAME_MAX_BYTES, STAT1
+from shared.spans import Spans
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:6700"
 #: Tokens in one FIND1 or KICK1.
@@ -41,7 +43,8 @@ class Shell:
     """A sender. Its loop owns the socket; callers only queue and wait. Every method may be called from anywhere.
 
     `endpoints`: the routers' sender endpoints; one is used at a time. `name`: 1-64 bytes that scope the ids of
-    requests; random when empty. `settings`: fields of Policy. Raises SenderError.
+    requests; random when empty. `spans`: where each request is told as a span (not those of `put` and `push_many`).
+    `settings`: fields of Policy. Raises SenderError.
     """
 
     concurrency: ClassVar[Concurrency]
@@ -52,8 +55,10 @@ class Shell:
         *,
         name: str = "",
         curve: CurveKeys | None = None,
+        spans: Spans | None = None,
         **settings: Any,
     ) -> None:
+        self._spans = spans
         self.policy = Policy(**settings)
         prefix = os.urandom(8).hex()
         encoded = name.encode() or f"sender-{prefix}".encode()
@@ -69,11 +74,11 @@ class Shell:
 
     def push(self, token: str | bytes, payload: str | bytes, **options: Any) -> Outcome:
         """Pushes and waits for the outcome. Options as in PUSH1: ttl, timeout_ms, signal, ...; raises SenderError."""
-        return self._put(token, payload, self._options(options), wait=True).result()
+        return self._put_traced(token, payload, options, wait=True).result()
 
     def push_nowait(self, token: str | bytes, payload: str | bytes, **options: Any) -> Push:
         """Pushes; the ticket's `result()` is the Outcome. Raises SenderError `queue_full` rather than wait."""
-        return self._put(token, payload, self._options(options), wait=False)
+        return self._put_traced(token, payload, options, wait=False)
 
     def put(self, token: str | bytes, payload: str | bytes, **options: Any) -> Push:
         """The same, but waits until there is room."""
@@ -102,6 +107,13 @@ class Shell:
         pushes nothing twice. They are not held back for other pushes to their tokens that are repeated. Raises
         SenderError `queue_full` rather than wait; a ticket's `result()` may raise it too, `id_reused` among others.
         """
+        if self._spans is not None:
+            return traced(self._spans, options, lambda told: self._put_request(pushes, id, told))
+        return self._put_request(pushes, id, options)
+
+    def _put_request(
+        self, pushes: Iterable[tuple[str | bytes, str | bytes]], id: str | None, options: Mapping[str, Any]
+    ) -> list[Push]:
         option_set = self._options(options) if id is None else encode_options(options, id)
         until = monotonic() + self.policy.give_up_s
         tickets = [Push(self, until, _encoded(target), _encoded(payload), option_set) for target, payload in pushes]
@@ -136,7 +148,7 @@ class Shell:
         return self._push_to("group", group, payload, options)
 
     def _push_to(self, to: str, target: str, payload: str | bytes, options: Mapping[str, Any]) -> FanOut:
-        push = self._put(target, payload, self._options({**options, "to": to}), wait=True)
+        push = self._put_traced(target, payload, {**options, "to": to}, wait=True)
         return FanOut(push.result(), push.detail or {})
 
     # --- questions
@@ -266,6 +278,12 @@ class Shell:
                 self._with_origin.clear()
             found = self._with_origin[options, origin] = options.of(origin)
         return found
+
+    def _put_traced(self, token: str | bytes, payload: str | bytes, options: dict[str, Any], wait: bool) -> Push:
+        if self._spans is None:
+            return self._put(token, payload, self._options(options), wait)
+        [push] = traced(self._spans, options, lambda told: [self._put(token, payload, self._options(told), wait)])
+        return push
 
     def _put(self, token: str | bytes, payload: str | bytes, options: OptionSet, wait: bool) -> Push:
         self._check_process()

@@ -32,13 +32,13 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         event = record.msg if isinstance(record.msg, Event) else None
-        line = {
-            **(event.said() if event else {}),
+        line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
             "message": event.what if event else record.getMessage(),
         }
+        line = (event.said() | line if line.keys() & event.fields else line | event.said()) if event else line
         if traceback := traceback_of(record):
             line["traceback"] = traceback
         return as_json(line)

@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 #: Bytes that may wait to be written; what comes on top is dropped and counted.
 BUFFER_BYTES = 1 << 20
@@ -12,6 +14,16 @@ BUFFER_BYTES = 1 << 20
 _PAUSE_S = 0.02
 #: How long the end of the process waits for what is left.
 _FLUSH_S = 1.0
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Threads that are started meanwhile get no signals."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Sink(logging.Handler):
@@ -65,11 +77,8 @@ class Sink(logging.Handler):
     def _start(self) -> None:
         """Its thread takes no signals: they are for the others."""
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
+        with signals_blocked():
             self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from werkzeug.routing import BaseConverter
 
 from services.api.handlers import SLASH
 from services.api.problems import Problem
+from services.api.request_ids import ROUTE
 from services.api.v1 import bulk, connections, fleet, groups, messages, pushes, shapes, users
 from services.api.v1.access import check_query
 from services.api.v1.parts import Parts, request_id
@@ -79,6 +80,7 @@ def make_application(parts: Parts) -> OpenAPI:
     app.url_map.converters["part"] = PartConverter
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
+    app.before_request(_note_route)
     app.before_request(parts.access.check)
     app.before_request(check_query)
     app.register_error_handler(Problem, _answer)
@@ -86,6 +88,11 @@ def make_application(parts: Parts) -> OpenAPI:
     for routes in GROUPS:
         app.register_api(routes(parts))
     return app
+
+
+def _note_route() -> None:
+    """For whoever tells of the request: flask alone knows."""
+    flask.request.environ[ROUTE] = str(flask.request.url_rule or "")
 
 
 def _with_whole_numbers(value: Any) -> Any:

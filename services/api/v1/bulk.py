@@ -14,7 +14,7 @@ from services.api.keys import PUSH
 from services.api.problems import Problem
 from services.api.v1.access import needs, security
 from services.api.v1.lines import Lines, Report
-from services.api.v1.parts import Parts, blueprint, request_id
+from services.api.v1.parts import Parts, blueprint, origin
 from services.api.v1.pushing import ONE_PAYLOAD, PushOptions, ready_sender
 from services.api.v1.requests import NDJSON, need_type
 from services.api.v1.shapes import Name, Parameters
@@ -69,8 +69,8 @@ def routes(parts: Parts) -> APIBlueprint:
         sender = ready_sender(parts.sender)
         under_way.take()
         environ = flask.request.environ
-        readline, origin = environ["wsgi.input"].readline, {"request_id": request_id() or None}
-        lines = Lines(sender, readline, BulkPush.model_validate_json, IN_FLIGHT, origin)
+        readline = environ["wsgi.input"].readline
+        lines = Lines(sender, readline, BulkPush.model_validate_json, IN_FLIGHT, origin())
         stream = Stream(lines, Report(query.report == "all"), [under_way.give_back, lambda: leave_unread(environ)])
         environ["push.streams"] = True
         return Response(stream, content_type=NDJSON, headers={"Connection": "close", "Cache-Control": "no-store"})

@@ -12,7 +12,7 @@ from flask_openapi3.models.tag import Tag
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
-from services.api.gates import REQUEST_ID
+from services.api.gates import REQUEST_ID, TRACEPARENT
 from services.api.problems import CODES, MEDIA_TYPE
 from services.api.v1.access import Access
 from services.api.v1.calls import Calls
@@ -41,6 +41,12 @@ def blueprint(name: str, about: str) -> APIBlueprint:
 def request_id() -> str:
     """That of the request at hand."""
     return str(flask.request.environ.get(REQUEST_ID, ""))
+
+
+def origin() -> dict[str, Any]:
+    """Where its pushes come from, as options."""
+    traceparent = flask.request.environ.get(TRACEPARENT)
+    return {"request_id": request_id() or None, **({"traceparent": traceparent} if traceparent else {})}
 
 
 def answer(body: dict[str, Any] | BaseModel, status: int = 200) -> Response:

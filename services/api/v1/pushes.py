@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 from services.api.keys import PUSH
 from services.api.problems import Problem
 from services.api.v1.access import needs, security
-from services.api.v1.parts import Parts, answer, blueprint, request_id
+from services.api.v1.parts import Parts, answer, blueprint, origin
 from services.api.v1.pushing import ONE_PAYLOAD, PushOptions, as_problem, outcome_of, ready_sender
 from services.api.v1.shapes import Answer, Name, Parameters
 from services.sender.gevent import Sender
@@ -95,7 +95,7 @@ def routes(parts: Parts) -> APIBlueprint:
             raise Problem("invalid", str(error), []) from None
         if len(targets) * len(payload) > COPIES_MAX_BYTES:
             raise Problem("too_large", f"{len(targets)} copies of {len(payload)} bytes exceed {COPIES_MAX_BYTES}")
-        options = {**body.options(), "request_id": request_id() or None}
+        options = {**body.options(), **origin()}
         if kind != "token":
             options["to"] = kind
         sender = ready_sender(parts.sender)

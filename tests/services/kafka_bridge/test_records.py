@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kafka_bridge.records import Header, Place, Poison, Record, wanted
+from services.kafka_bridge.serving import begun
+from tests.services.sender.test_spans import Recorder
 
 
 def record(key: bytes | None = b"alice", value: bytes | None = b"hello", *headers: Header) -> Record:
@@ -76,3 +78,17 @@ def test_any_headers_are_options_or_poison(headers: list[Header]) -> None:
     with suppress(Poison):
         asked = wanted(record(b"a", b"x", *headers), 10).options
         assert asked.keys() <= {name for name, _ in headers} | {"request_id"}
+
+
+def test_a_span_of_a_record_names_its_place() -> None:
+    found = record(b"a", b"x", ("traceparent", TRACEPARENT))
+    spans = Recorder()
+    assert begun(spans, found, wanted(found, 100)) is spans
+    assert spans.began[:3] == ("process topic", TRACEPARENT.decode(), "consumer")
+    assert spans.began[3] == {
+        "messaging.system": "kafka",
+        "messaging.destination.name": "topic",
+        "messaging.destination.partition.id": "3",
+        "messaging.kafka.offset": 17,
+        "push.request_id": "topic/3/17",
+    }
