@@ -112,6 +112,9 @@ def test_other_content_types(api: Api) -> None:
         assert api.push(GOOD, Content_Type=kind).code == "unsupported_media_type"
     assert api.push(GOOD, Content_Type="application/json; charset=utf-8").status == 200
     assert api("POST", "/v1/pushes/bulk", b"{}\n", Content_Type="application/json").code == "unsupported_media_type"
+    told = api("POST", "/v1/pushes/bulk", b"{}\n", Content_Type="application/x-ndjson", Idempotency_Key="again")
+    assert told.code == "invalid"
+    assert told.body["errors"][0]["field"] == "Idempotency-Key"
 
 
 @pytest.mark.parametrize(
@@ -259,8 +262,9 @@ def test_keys_and_scopes(start_fleet: StartFleet) -> None:
     assert pushing("GET", "/v1/fleet").code == "insufficient_scope"
     assert reading("GET", "/v1/fleet").status == 200
     assert reading("PUT", "/v1/groups/g").code == "insufficient_scope"
-    for path in ("/health/live", "/health/ready", "/stats", "/v1/openapi.json", "/v1/swagger"):
+    for path in ("/health/live", "/health/ready", "/metrics", "/v1/openapi.json", "/v1/swagger"):
         assert Api(fleet)("GET", path).status == 200
+    assert (Api(fleet)("GET", "/stats").status, reading("GET", "/stats").status) == (401, 200)
     # The same Idempotency-Key of two users is two.
     other = Api(fleet, make_key(fleet, "other", "push"))
     wait_until(lambda: other.push(GOOD).status == 200, "the new key is read")

@@ -66,6 +66,7 @@ def routes(parts: Parts) -> APIBlueprint:
         has its outcome.
         """
         need_type(flask.request, NDJSON)
+        _need_no_key(flask.request)
         sender = ready_sender(parts.sender)
         under_way.take()
         environ = flask.request.environ
@@ -76,6 +77,13 @@ def routes(parts: Parts) -> APIBlueprint:
         return Response(stream, content_type=NDJSON, headers={"Connection": "close", "Cache-Control": "no-store"})
 
     return group
+
+
+def _need_no_key(request: flask.Request) -> None:
+    """Who sends one expects that a repeat pushes nothing twice, for which there are too many lines. Raises Problem."""
+    if "Idempotency-Key" in request.headers:
+        what = {"field": "Idempotency-Key", "message": "a bulk push takes none: see Bulk in docs/http-api.md"}
+        raise Problem("invalid", f"{what['field']}: {what['message']}", [what])
 
 
 class Places:
