@@ -126,11 +126,7 @@ class Expansions:
     def _ask(self, pending: PendingMembers, now: float) -> None:
         target, _ = self._target(pending.request)
         field, topic = _ASKED[pending.request.options.to]
-        try:
-            name = target.decode() if pending.request.options.to != "all" else ""
-        except UnicodeDecodeError:
-            self._answers.done(pending, bytes([Outcome.REFUSED]), _detail(pending), now)
-            return
+        name = target.decode() if pending.request.options.to != "all" else ""
         body = msgpack.packb({field: name, "after": pending.last, "most": pending.most})
         pending.asking = True
         done: Callable[[int, bytes, float], None] = partial(self._told, pending)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import ujson
+
 from router.connections import Connection
 from router.expansions import PendingMembers
 from router.journeys import Arrival, Journey
@@ -11,11 +13,15 @@ from router.pending import Pending, PendingAll, PendingPushes, SegmentTail
 from router.repeats import Repeat
 from shared.bus import OPTIONS, ORIGIN, REPEATABLE, Target, Terms
 from shared.errors import RequestError
+from shared.outcomes import Outcome
 from shared.push_ids import PREFIX_BYTES, id_prefix
 from shared.requests import TARGET, PushOptions, PushRequest, decode_push
+from shared.tokens import token_fault
 
 #: A worker waits for acknowledgements until `timeout_ms` is over; so much later (seconds) its answer is not waited for.
 ACKED_GRACE_S = 1.0
+
+_KINDS = {"user": "uid", "group": "group"}
 
 
 class PushRequests:
@@ -119,7 +125,12 @@ class PushRequests:
         if request.options.origin is not None:
             pending.journey = Journey(request.options.origin, request.options.to, pending.connection.name, now)
         deadline = now + request.options.timeout_ms / 1000
-        if isinstance(pending, PendingPushes):
+        fault = name_fault(request)
+        if fault:
+            self._parts.answers.open(pending, deadline)
+            detail = ujson.dumps({"matched": 0, "reason": fault}).encode()
+            self._parts.answers.done(pending, bytes([Outcome.REFUSED]), detail, now)
+        elif isinstance(pending, PendingPushes):
             self._parts.counters["pushes"] += pending.count if only is None else len(only)
             pending.since = now
             self._parts.pushes.accept(pending, request, only, _deadline(pending.terms, deadline), now)
@@ -135,9 +146,19 @@ def check_options(options: PushOptions) -> None:
         raise RequestError("bad_options", "option collapse is about stored pushes: it needs ttl")
 
 
+def name_fault(request: PushRequest) -> str | None:
+    """What is wrong with the name of a user or a group to which a request pushes; it is a name as tokens are."""
+    to = request.options.to
+    if to not in _KINDS:
+        return None
+    target_bytes, _ = TARGET.unpack(request.index)
+    fault = token_fault(request.data[:target_bytes])
+    return fault.replace("token", f"name of the {to}", 1) if fault else None
+
+
 def target_of(request: PushRequest) -> Target | None:
     """The user or the group of a request; None: it has none, or a name that is not UTF-8."""
-    kind = {"user": "uid", "group": "group"}.get(request.options.to)
+    kind = _KINDS.get(request.options.to)
     if kind is None:
         return None
     target_bytes, _ = TARGET.unpack(request.index)

@@ -7,14 +7,13 @@ from typing import Any
 import msgpack
 
 from services.library import ClientCall, refusal
+from services.presence.requests import after_pair, after_token, name_of, parse_report, tokens_of
 from services.storage.interfaces import Storage
 from services.storage.presences import Ended, Presence, Transition
 from shared.errors import StorageUnavailable
 
 #: Entries in one answer.
 PAGE_MAX = 1000
-#: Tokens in one question.
-TOKENS_MAX = 10_000
 
 
 class PresenceTopic:
@@ -47,15 +46,15 @@ class PresenceTopic:
         return packed
 
     def _report(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        worker, term, begin = fields["worker"], fields["term"], bool(fields.get("begin"))
-        changes, now = passes(fields["changes"], worker), self._unix_ms()
+        report = parse_report(fields)
+        worker, term, now = report.worker, report.term, self._unix_ms()
         with self._changing:
-            if not self._store.report(worker, term, fields["number"], fields["lease_ms"], now, begin=begin):
+            if not self._store.report(worker, term, report.number, report.lease_ms, now, begin=report.begin):
                 raise refusal(409, "not the report behind the last one: tell the whole")
-            for come, gone in changes:
+            for come, gone in passes(report.changes, worker):
                 self._publish(self._store.come(come, term, now))
                 self._publish(self._store.gone(gone, now))
-            if fields.get("end"):
+            if report.end:
                 self._store.told_whole(worker, term, now)
         return {}
 
@@ -65,12 +64,10 @@ class PresenceTopic:
         Of a user or a group a page, in order of the tokens, behind the token `after`; `next`: go on so.
         """
         if "tokens" in fields:
-            tokens, behind = fields["tokens"], None
-            if not isinstance(tokens, list) or len(tokens) > TOKENS_MAX:
-                raise refusal(400, f"tokens is not a list of at most {TOKENS_MAX}")
+            tokens, behind = tokens_of(fields), None
         else:
-            tokens, behind = self._page(self._tokens(fields, after := fields.get("after") or ""), after)
-        found = self._store.present([str(token) for token in tokens], self._unix_ms())
+            tokens, behind = self._page(self._tokens(fields, after := after_token(fields)), after)
+        found = self._store.present(tokens, self._unix_ms())
         return {"found": [_told(token, one) for token, one in zip(tokens, found, strict=True)], "next": behind}
 
     def _page(self, tokens: set[str], after: str) -> tuple[list[str], str | None]:
@@ -79,10 +76,11 @@ class PresenceTopic:
 
     def _tokens(self, fields: Mapping[str, Any], after: str) -> set[str]:
         if "uid" in fields:
-            return self._of_users([fields["uid"]], after)
-        if not self._storage.groups.exists(fields["group"]):
+            return self._of_users([name_of(fields, "uid")], after)
+        group = name_of(fields, "group")
+        if not self._storage.groups.exists(group):
             raise refusal(404, "no such group")
-        members = self._storage.groups.members(fields["group"])
+        members = self._storage.groups.members(group)
         return {*members.tokens, *self._of_users(members.uids, after)}
 
     def _of_users(self, uids: Sequence[str], after: str) -> set[str]:
@@ -94,7 +92,7 @@ class PresenceTopic:
     def _list(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """A page of all who are connected, by worker and token, behind `after` [worker, token]; `next`: go on so."""
         now = self._unix_ms()
-        at_worker, after = fields.get("after") or ["", ""]
+        at_worker, after = after_pair(fields)
         for worker in self._store.workers(now):
             if worker < at_worker:
                 continue

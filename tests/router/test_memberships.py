@@ -305,9 +305,32 @@ def test_what_is_to_be_stored_is_pushed_to_each_member(fleet: Fleet) -> None:
         assert fleet.outcome()[0] is Outcome.UNAVAILABLE  # there is no group service here
 
 
-def test_a_name_that_is_no_text(fleet: Fleet) -> None:
-    fleet.ask(*push2(b"r1", [(b"\xff", b"x")], to="group"))
-    assert fleet.outcome()[0] is Outcome.REFUSED
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        (b"", "is empty"),
+        (b"t" * 256, "of 256 bytes exceeds the limit of 255"),
+        (b"a\n", "contains control characters"),
+        ("a\u0085".encode(), "contains control characters"),
+        (b"a\xff", "is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("to", ["user", "group"])
+@pytest.mark.parametrize("options", [{}, {"ttl": 60}, {"wait": "acked"}, {"id": "1"}])
+def test_what_is_no_name_is_refused(fleet: Fleet, name: bytes, fault: str, to: str, options: dict[str, object]) -> None:
+    fleet.all_told()
+    fleet.hello(b"news")
+    for _ in range(2):  # with an id the second time from memory
+        fleet.ask(*push2(b"r1", [(name, b"x")], to=to, **options))
+        _, _, outcomes, detail = fleet.answer()
+        told = ujson.loads(detail)
+        assert (outcomes, told) == (bytes([Outcome.REFUSED]), {"matched": 0, "reason": f"name of the {to} {fault}"})
+    assert fleet.messages(bus.ALL1) == []
+    assert fleet.core.unanswered == 0
+
+
+def test_of_a_push_to_all_no_name_is_looked_at(fleet: Fleet) -> None:
+    assert fleet.reached("", to="all") == set(NAMES)
 
 
 @pytest.mark.parametrize(

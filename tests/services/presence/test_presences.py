@@ -9,6 +9,7 @@ import pytest
 from services.library import ClientCall, Refusal
 from services.presence import presences as module
 from services.presence.presences import PresenceTopic, passes
+from services.presence.requests import TOKENS_MAX
 from services.presence.streams import event_of
 from services.storage.interfaces import Storage
 from services.storage.presences import Ended, Presence, Transition
@@ -163,10 +164,54 @@ def test_bad_questions(asked: Asked) -> None:
     assert asked.ask(op="nothing") == 400
     assert asked.ask(op="find") == 400
     assert asked.ask(op="find", tokens="a") == 400
-    assert asked.ask(op="find", tokens=["a"] * (module.TOKENS_MAX + 1)) == 400
+    assert asked.ask(op="find", tokens=["a"] * (TOKENS_MAX + 1)) == 400
     assert asked.ask(op="report", worker="here/0") == 400
     assert asked.report("here/0", [False, "a"]) == 400
     assert asked.report("here/0", [*gone("a"), "more"]) == 400
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\nb", 7, None, ["a"], {}, b"a"])
+def test_a_question_about_what_is_no_name(asked: Asked, name: Any) -> None:
+    assert asked.ask(op="find", uid=name) == 400
+    assert asked.ask(op="find", group=name) == 400
+
+
+@pytest.mark.parametrize("tokens", ["a", [1], ["a", None], [["a"]], {"a": 1}, ["x" * 5000]])
+def test_a_question_about_what_are_no_tokens(asked: Asked, tokens: Any) -> None:
+    assert asked.ask(op="find", tokens=tokens) == 400
+
+
+@pytest.mark.parametrize("after", [1, ["a"], [1, "a"], ["a", 1], ["a", "b", "c"], {"a": 1}])
+def test_a_page_behind_what_is_none(asked: Asked, after: Any) -> None:
+    assert asked.ask(op="list", after=after) == 400
+    assert asked.ask(op="find", uid="u", after=after) == 400
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"lease_ms": value} for value in (None, "3000", 3000.5, True, -1, 0, 600_001, 1 << 63)
+    ] + [{"number": value} for value in (None, "1", 1.5, True, 0, -1, 1 << 63)]
+    + [{"term": value} for value in (None, 1, "", "x" * 256, b"x")],
+)  # fmt: skip
+def test_a_report_that_is_none_changes_nothing(asked: Asked, more: dict[str, Any]) -> None:
+    assert asked.ask(op="report", **{"worker": "here/0", "term": "x.1", "number": 1, "lease_ms": LEASE_MS,
+                                     "begin": True, "end": True, "changes": [come("a")], **more}) == 400  # fmt: skip
+    assert asked.online("a") == [False]
+    assert asked.report("here/0", come("a")) == {}
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_change_that_is_none_costs_its_report(asked: Asked, at: int) -> None:
+    for value in (None, [], {}, 1.5, -1, 1 << 63, "x" * 5000):
+        if value is None and at == 2:
+            continue  # a client without a user
+        bad = come("b")
+        bad[at] = value
+        assert asked.report("here/0", come("a"), bad, term=f"x.{value!r:.9}") == 400
+    assert asked.report("here/0", come("a"), 7, term="y") == 400  # type: ignore[arg-type]
+    assert asked.online("a") == [False]
+    assert asked.report("here/0", come("a"), come("b", uid=None)) == {}
 
 
 def test_a_storage_that_is_away(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
