@@ -20,6 +20,8 @@ from shared.rings import owners_of_slots
 from shared.tokens import slot_of
 
 _CUT_S = 10.0
+#: Both hosts have given the other up by then (`two_hosts`: 4 s), and take it back.
+_CUT_QUICK_S = 6.0
 #: From the link's return on, everything must be delivered again after this: TCP and ZeroMQ wait before they try again.
 _BACK_S = 30.0
 _HOPELESS = frozenset({Outcome.UNKNOWN, Outcome.UNAVAILABLE, Outcome.OFFLINE})
@@ -33,7 +35,7 @@ def run(plan: Plan, parts: Sequence[str] = ()) -> Iterator[Result]:
 
 def run_on_first(plan: Plan, hosts: Hosts) -> Result:
     """The run itself, to be called in the namespace of the first host."""
-    cut_s = 4.0 if plan.quick else _CUT_S
+    cut_s = _CUT_QUICK_S if plan.quick else _CUT_S
     result = Result("hosts", f"Two hosts of a router and two workers each; the link is cut for {cut_s:g} s.")
     with tempfile.TemporaryDirectory(prefix="chaos") as folder, TwoHosts(plan, result, hosts, Path(folder)) as stage:
         _state_foreign(stage)
