@@ -145,7 +145,9 @@ class BusHandlers:
             for byte, counter in _COUNTED[1:]:
                 counters[counter] += outcomes.count(byte)
             counters["pushes_stale"] += outcomes.count(_STALE)
-        self._delivery_times.add(monotonic() - began, len(outcomes))
+        ended = monotonic()
+        self._delivery_times.add(ended - began, len(outcomes))
+        self._deliveries.traces.batch(router, batch.number, frames, began, ended, bytes(outcomes))
 
     def _all(self, router: int, frames: list[bytes]) -> None:
         self._clients.counters["fan_outs"] += 1
@@ -337,6 +339,7 @@ class BusHandlers:
             self._clients.counters[counter] += 1
         for (router, number), pairs in batches.items():
             self._routers.send(router, bus.encode_late(number, pairs))
+            self._deliveries.traces.settled(router, number, pairs, monotonic())
 
 
 def _claims(frames: list[bytes]) -> list[bus.Claim]:

@@ -17,6 +17,7 @@ _EVENTS = (
     "clients_claimed",
     "held_overflows",
     "copies_dropped",
+    "recent_dropped",
     "stored",
     "pushes_replayed",
     "replays_refused",

@@ -14,6 +14,7 @@ from gateway.keeping import OVERLOADED, REFUSED, TOO_LARGE, Keeping, Placed
 from gateway.ledgers import WRITING
 from gateway.ownership import Ownership
 from gateway.text_messages import Style, text_prefix
+from gateway.traces import Traces
 from shared.bus import ENTRY, HELD, OPTIONS, ORIGIN, REPEATABLE, STALE, Batch, Segment
 from shared.errors import BodyError, TooLargeError
 from shared.outcomes import Outcome
@@ -47,6 +48,7 @@ class Deliveries:
         encoder: Encoder,
         ownership: Ownership,
         held: HeldPushes,
+        traces: Traces,
         *,
         payload_max: int,
         window: int,
@@ -61,6 +63,7 @@ class Deliveries:
         self.payload_max = payload_max
         self.window = window
         self.keeping: Keeping
+        self.traces = traces
         self._plain_prefix = text_prefix(Signal.PUSH, SubSignal.NONE, Style(False, False)) + '0,"content":'
         self.takes_back: Callable[[int], bool] = lambda router: True  # whether a router understands STALE
         #: By router, tokens of pushes that went back to it as STALE. Until it has routed those again, and said so by
@@ -181,6 +184,7 @@ class Deliveries:
                 connection.unacknowledged = set()
             connection.unacknowledged.add(message_id)
             self._clients.ledger.note_window(connection)
+            self.traces.shown(connection.token or b"", message_id, segment.id_prefix, position)
         return Placed(outcome, message_id, len(data))
 
     def _next_message_id(self, connection: Connection) -> int:

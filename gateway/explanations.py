@@ -57,6 +57,9 @@ class Explanations:
             "worker": self._ownership.name,
             "epoch": list(self._ownership.epoch),
             "routers": self._routers.positions,
+            "clock": time.monotonic(),
+            "unix_us": time.time_ns() // 1000,
+            "messages": self._deliveries.traces.find(wanted),
         }
         return said if wanted.token is None else said | self._token(wanted.token)
 

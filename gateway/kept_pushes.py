@@ -86,6 +86,8 @@ class KeptPushes:
 
     def acknowledged(self, connection: Connection, message_id: int) -> None:
         """PUB_ACK of a push."""
+        if message_id in (connection.unacknowledged or ()):
+            self._deliveries.traces.acknowledged(connection.token or b"", message_id, time.monotonic())
         self.acknowledgements.receive(connection, message_id)
         if connection.stored is not None and not connection.stored.live:
             self._clients.soon(self.replays.go_on, connection)  # behind those that have come with it

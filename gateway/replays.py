@@ -179,9 +179,10 @@ class Replays:
             if placed.outcome in (Outcome.SENT, Outcome.BUFFERED):
                 self._acknowledgements.note(connection, message.key, placed.message_id, placed.size, message.seq)
                 self._clients.counters["pushes_replayed"] += 1
+                self._deliveries.traces.replayed(token, prefix, position, len(message.payload), time.monotonic())
             elif placed.outcome in (Outcome.TOO_LARGE, Outcome.REFUSED):
                 self._clients.counters["replays_refused"] += 1  # this client can never take it
-                self._storing.drop(token, [message.seq])
+                self._storing.drop(token, [message.seq], refused=True)
             else:
                 return False
         state.after = message.seq

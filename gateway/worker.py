@@ -50,6 +50,7 @@ from gateway.session_settings import open_subscribe, session_limits, verifier
 from gateway.sessions import SessionRules
 from gateway.streams import StreamLimits
 from gateway.take_overs import take_over
+from gateway.traces import Traces
 from shared.errors import SettingsError
 from shared.places import hand_over_path, listener_path, pid_path, router_endpoints, worker_name
 from shared.settings import Settings, split
@@ -106,6 +107,7 @@ class Worker:
             encoder,
             self._ownership,
             held,
+            Traces(settings.recent_messages_max, settings.recent_bytes_max, self._counters),
             payload_max=settings.body_limit_bytes,
             window=settings.unacknowledged_max,
         )

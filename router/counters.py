@@ -29,6 +29,7 @@ _NAMES = (
     "fan_outs",  # pushes to all
     "calls",  # CALL1 given out
     "repeats",  # requests whose `id` was known
+    "recent_dropped",  # pushes of which the hops are not known any more
     "timeouts",  # requests whose time passed
     "pushes_parked",  # waited until their slots had changed hands
     "pushes_rerouted",  # came back STALE, and went to another worker

@@ -12,6 +12,7 @@ from router.members import Worker
 from router.membership import Membership
 from router.pushes import Pushes
 from router.repeats import Repeats
+from router.traces import Traces
 from shared.errors import BusError, RequestError
 from shared.push_ids import id_prefix
 from shared.tokens import slot_of, token_fault
@@ -45,9 +46,18 @@ class PendingExplanation(PendingCall):
 class Explanations:
     """Takes EXPLAIN1 in."""
 
-    def __init__(self, calls: Calls, membership: Membership, claims: Claims, pushes: Pushes, repeats: Repeats) -> None:
+    def __init__(
+        self,
+        host: str,
+        calls: Calls,
+        membership: Membership,
+        claims: Claims,
+        pushes: Pushes,
+        repeats: Repeats,
+        traces: Traces,
+    ) -> None:
         self._calls, self._membership, self._claims = calls, membership, claims
-        self._pushes, self._repeats = pushes, repeats
+        self._pushes, self._repeats, self._traces, self._host = pushes, repeats, traces, host
 
     def accept(self, connection: Connection, frames: Sequence[bytes], wanted: Wanted, now: float) -> None:
         """Ask every worker that is reached and knows the question."""
@@ -96,12 +106,15 @@ class Explanations:
         membership = self._membership
         view: dict[str, Any] = {
             "router": membership.position,
+            "host": self._host,
+            "clock": now,
             "role": "decides" if membership.decides else "follows",
             "epoch": list(membership.epoch),
             "settled": membership.settled,
         }
         if wanted.token is not None:
             view |= self._way(wanted.token)
+        view["messages"] = self._traces.find(wanted)
         view["workers"] = {worker.name: _worker(worker, now) for worker in membership.workers.values()}
         return view
 

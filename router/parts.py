@@ -18,6 +18,8 @@ from router.pushes import Pushes
 from router.repeats import Repeats
 from router.service_asks import ServiceAsks
 from router.services import Services
+from router.traces import Traces
+from router.unreached import Unreached
 from shared.settings import Settings
 
 
@@ -59,7 +61,10 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
     repeats = Repeats(settings.repeat_window_s, settings.repeat_window_requests, settings.repeat_bytes_max)
     answers = Answers(outbox, admission, repeats, counters)
     services = Services(settings, started_ms, outbox, counters, membership)
-    pushes = Pushes(answers, membership, claims, outbox, counters, settings.bus_window_batches)
+    traces = Traces(settings.recent_messages_max, settings.recent_bytes_max, counters)
+    pushes = Pushes(answers, membership, claims, outbox, counters, traces, settings.bus_window_batches)
+    if settings.keeps_events:
+        pushes.unreached = Unreached(services, counters, lambda at: started_ms + int((at - now) * 1000))
     calls = Calls(answers, membership, claims, outbox, counters)
     return Parts(
         settings=settings,
@@ -78,7 +83,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         expansions=Expansions(answers, pushes, services, admission, counters),
         fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters),
         calls=calls,
-        explanations=Explanations(calls, membership, claims, pushes, repeats),
+        explanations=Explanations(settings.host_name, calls, membership, claims, pushes, repeats, traces),
         services=services,
         asks=ServiceAsks(settings, services, membership, outbox, counters),
     )

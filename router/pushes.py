@@ -16,6 +16,8 @@ from router.membership import Membership
 from router.outbox import Outbox
 from router.parking import Parking, Returned
 from router.pending import Pending, PendingPushes, gather
+from router.traces import Traces
+from router.unreached import Unreached
 from shared.bus import ENTRY, HELD, KEPT, STALE, decode_late, decode_numbered, decode_outcomes, decode_when
 from shared.durations import Durations
 from shared.errors import BusError
@@ -47,10 +49,11 @@ class Pushes:
         claims: Claims,
         outbox: Outbox,
         counters: Counters,
+        traces: Traces,
         window: int,
     ) -> None:
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
-        self._claims = claims
+        self._claims, self._traces = claims, traces
         self._window = window
         self._lanes = Lanes(claims.by_token)
         self._parking = Parking()
@@ -169,6 +172,7 @@ class Pushes:
         worker.in_flight[batch.number] = batch
         self._outbox.to_workers.append((worker.identity, frames))
         self._counters["batches"] += 1
+        self._traces.given(worker.name, batch, frames, now)
         for part in batch.parts:
             self.queue_times.add(now - part.pending.since, part.count)
 
@@ -197,6 +201,7 @@ class Pushes:
         if len(outcomes) != batch.count:
             self._settle(batch, _UNKNOWN * batch.count, now)
             raise BusError(f"{len(outcomes)} outcomes for {batch.count} pushes")
+        self._traces.answered(number, outcomes, now)
         if outcomes.strip(b"\0"):
             outcomes = outcomes.translate(_CHECKED)
             if HELD in outcomes or STALE in outcomes or KEPT in outcomes:
@@ -255,6 +260,7 @@ class Pushes:
         if batch is None:
             self._counters["bus_strays"] += 1
             return
+        self._traces.settled(number, late, now)
         for index, outcome in late:
             self._late(worker, batch, index, _CHECKED[outcome], now)
         self._file(worker, batch)

@@ -199,6 +199,10 @@ class Settings:
     repeat_window_s: int = _whole(600, "how long a finished request's `id` is remembered", 1, 86400)
     repeat_window_requests: int = _whole(4096, "finished requests remembered per sender name", 1, 10**6)
     repeat_bytes_max: int = _whole(128 << 20, "memory for what is remembered of finished requests", 1 << 16, 1 << 40)
+    recent_messages_max: int = _whole(
+        20_000, "pushes of late of which each router and worker can tell the hops (pushctl explain)", 0, 10**7
+    )
+    recent_bytes_max: int = _whole(4 << 20, "memory for these, of each router and worker", 0, 1 << 32)
     overload_hold_s: int = _whole(10, "how long go-back-N lasts when the refused request does not come again", 1, 600)
     router_memory_bytes: int = _whole(
         1 << 30, "resident memory over which the router reopens its sender endpoint", 1 << 26, 1 << 44

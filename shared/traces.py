@@ -6,14 +6,15 @@ Pure. Routers and workers note batches as they are, one tuple for each, and look
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import ujson
 
-from shared.bus import ENTRY, ORIGIN, SEGMENT
+from shared.bus import ENTRY, HELD, KEPT, ORIGIN, SEGMENT, STALE
 from shared.errors import BusError
 from shared.origins import Origin
+from shared.outcomes import Outcome
 from shared.push_ids import PREFIX_BYTES, push_id
 
 #: Messages in one answer; the newest.
@@ -22,6 +23,8 @@ FOUND_MAX = 100
 ENTRY_BYTES = 400
 #: Of batches with larger payloads, on the average, only the tokens are kept.
 _PAYLOAD_BYTES = 512
+
+_OUTCOMES = {HELD: "HELD", KEPT: "KEPT", STALE: "STALE"} | {int(outcome): outcome.name for outcome in Outcome}
 
 #: One push by its id: prefix and position; None: all of its request.
 PushKey = tuple[bytes, int | None]
@@ -47,7 +50,7 @@ class Wanted(NamedTuple):
         """Whether this push is wanted."""
         if self.token is not None and token != self.token:
             return False
-        if not self.keys and not self.request_id:
+        if not self.is_of_messages:
             return self.token is not None
         return (bool(self.request_id) and request_id == self.request_id) or any(
             prefix == wanted and place in (None, position) for wanted, place in self.keys
@@ -98,15 +101,14 @@ class Recent:
     """Entries of late, the oldest out over a bound. An entry is a tuple that begins with its pushes and its bytes.
 
     Exact tuples of bytes and numbers alone: the garbage collector does not look at such. `most` 0: nothing is kept.
-    `dropped`: pushes that made room.
     """
 
-    __slots__ = ("_bytes", "_entries", "_most", "_most_bytes", "_pushes", "dropped")
+    __slots__ = ("_bytes", "_entries", "_most", "_most_bytes", "_pushes")
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._most, self._most_bytes = most, most_bytes
         self._entries: deque[tuple[Any, ...]] = deque()
-        self._pushes = self._bytes = self.dropped = 0
+        self._pushes = self._bytes = 0
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return iter(self._entries)
@@ -114,17 +116,21 @@ class Recent:
     def __len__(self) -> int:
         return self._pushes
 
-    def note(self, entry: tuple[Any, ...]) -> None:
-        """Keep an entry."""
+    def note(self, entry: tuple[Any, ...]) -> int:
+        """Keep an entry; the pushes that made room for it."""
+        if not self._most:
+            return 0
         entries = self._entries
         entries.append(entry)
         self._pushes += entry[0]
         self._bytes += entry[1]
+        dropped = 0
         while self._pushes > self._most or self._bytes > self._most_bytes:
-            pushes, size, *_ = entries.popleft()
-            self._pushes -= pushes
-            self._bytes -= size
-            self.dropped += pushes
+            old = entries.popleft()
+            self._pushes -= old[0]
+            self._bytes -= old[1]
+            dropped += old[0]
+        return dropped
 
 
 class Packed(NamedTuple):
@@ -136,13 +142,8 @@ class Packed(NamedTuple):
     with_payloads: bool
     origins: bytes
 
-    @property
-    def size(self) -> int:
-        """Bytes that it takes."""
-        return len(self.segments) + len(self.entries) + len(self.data) + len(self.origins)
 
-
-def packed(frames: list[bytes]) -> tuple[bytes, bytes, bytes, bool, bytes]:
+def packed(frames: Sequence[bytes]) -> tuple[bytes, bytes, bytes, bool, bytes]:
     """The fields of `Packed`, as an exact tuple, of a well-formed PUSHES1."""
     index, data = frames[3], frames[4]
     origins = frames[6] if len(frames) > 6 else b""
@@ -156,7 +157,7 @@ def packed(frames: list[bytes]) -> tuple[bytes, bytes, bytes, bool, bytes]:
 
 
 class Found(NamedTuple):
-    """A push of a batch. `place`: in the batch, `segment`: number of its segment."""
+    """A push of a batch. `place`: in the batch, `segment`: number of its segment, `size`: bytes of its payload."""
 
     place: int
     segment: int
@@ -166,25 +167,29 @@ class Found(NamedTuple):
     size: int
     request_id: str
 
-    def fields(self) -> dict[str, Any]:
-        """What is told of it."""
-        token = self.token.decode(errors="replace")
-        said = {"id": push_id(self.prefix, self.position), "token": token, "bytes": self.size}
-        return {**said, **({"request_id": self.request_id} if self.request_id else {})}
-
 
 def find_in(batch: Packed, wanted: Wanted) -> list[Found]:
     """The wanted pushes of a batch."""
-    if wanted.token is not None and wanted.token not in batch.data:
+    if not _may_have(batch, wanted):
         return []
     return [
         each for each in pushes_of(batch) if wanted.matches(each.token, each.prefix, each.position, each.request_id)
     ]
 
 
+def _may_have(batch: Packed, wanted: Wanted) -> bool:
+    """Told by bytes that must be there: most batches need not be taken apart."""
+    if wanted.token is not None:
+        return wanted.token in batch.data
+    if wanted.request_id and wanted.request_id.encode(errors="replace") in batch.origins:
+        return True
+    return any(prefix in batch.segments for prefix, _ in wanted.keys)
+
+
 def pushes_of(batch: Packed) -> Iterator[Found]:
     """All pushes of a batch."""
-    entries, origins = ENTRY.iter_unpack(batch.entries), _origins(batch.origins)
+    entries = ENTRY.iter_unpack(batch.entries)
+    origins = iter([Origin(*fields) for fields in ujson.loads(batch.origins)] if batch.origins else [])
     place = start = 0
     for number, (pushes, flags, prefix, _, _) in enumerate(SEGMENT.iter_unpack(batch.segments)):
         request_id = next(origins).request_id if flags & ORIGIN else ""
@@ -196,10 +201,36 @@ def pushes_of(batch: Packed) -> Iterator[Found]:
             place += 1
 
 
-def _origins(frame: bytes) -> Iterator[Origin]:
-    return iter([Origin(*fields) for fields in ujson.loads(frame)] if frame else [])
+def outcome_name(outcome: int) -> str:
+    """Of an outcome byte on the bus, as the router takes it: what is no outcome is UNKNOWN."""
+    return _OUTCOMES.get(outcome, Outcome.UNKNOWN.name)
 
 
-def newest(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """So many as one answer holds."""
-    return list(deque(found, FOUND_MAX))
+class Messages:
+    """Messages that were found, and their hops: [monotonic seconds, what, more], in their order."""
+
+    def __init__(self) -> None:
+        self._by_push: dict[tuple[bytes, bytes, int], dict[str, Any]] = {}
+
+    def of(self, found: Found) -> list[list[Any]]:
+        """The hops of a push."""
+        message = self._by_push.get((found.token, found.prefix, found.position))
+        if message is None:
+            message = self._by_push[found.token, found.prefix, found.position] = {
+                "id": push_id(found.prefix, found.position),
+                "token": found.token.decode(errors="replace"),
+                "bytes": found.size,
+                "request_id": found.request_id,
+                "hops": [],
+            }
+        hops: list[list[Any]] = message["hops"]
+        return hops
+
+    def get(self, token: bytes, prefix: bytes, position: int) -> list[list[Any]] | None:
+        """The hops of one that was found before."""
+        message = self._by_push.get((token, prefix, position))
+        return message["hops"] if message else None
+
+    def newest(self) -> list[dict[str, Any]]:
+        """So many as one answer holds, the newest last."""
+        return list(self._by_push.values())[-FOUND_MAX:]

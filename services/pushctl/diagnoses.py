@@ -30,13 +30,8 @@ class Evidence(NamedTuple):
 
     @property
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Each worker as a router knows it; of several routers one that has its answer."""
-        workers: dict[str, dict[str, Any]] = {}
-        for router in self.answered:
-            for name, worker in router["workers"].items():
-                if name not in workers or (worker["said"] and not workers[name]["said"]):
-                    workers[name] = worker
-        return workers
+        """Each worker as a router knows it."""
+        return known_workers(self.answered)
 
     @property
     def holders(self) -> dict[str, dict[str, Any]]:
@@ -48,6 +43,16 @@ class Evidence(NamedTuple):
         }
         rank = {name: (held["binding"], held["bound_by"], held["moves"]) for name, held in found.items()}
         return dict(sorted(found.items(), key=lambda item: rank[item[0]], reverse=True))
+
+
+def known_workers(routers: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What EXPLAIN1 says of each worker; of several routers one that has its answer."""
+    workers: dict[str, dict[str, Any]] = {}
+    for router in routers:
+        for name, worker in router["workers"].items():
+            if name not in workers or (worker["said"] and not workers[name]["said"]):
+                workers[name] = worker
+    return workers
 
 
 def explained(evidence: Evidence) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def explained(evidence: Evidence) -> dict[str, Any]:
             {"endpoint": endpoint, **({"error": said} if isinstance(said, str) else _without_workers(said))}
             for endpoint, said in evidence.routers.items()
         ],
-        "workers": evidence.workers,
+        "workers": {name: _without_messages(worker) for name, worker in evidence.workers.items()},
         "presence": evidence.presence if isinstance(evidence.presence, dict) else {"error": evidence.presence},
         "cached": evidence.cached if isinstance(evidence.cached, list) else {"error": evidence.cached},
     }
@@ -74,6 +79,11 @@ def explained(evidence: Evidence) -> dict[str, Any]:
 
 def _without_workers(router: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in router.items() if key not in ("workers", "messages")}
+
+
+def _without_messages(worker: dict[str, Any]) -> dict[str, Any]:
+    said = worker["said"]
+    return {**worker, "said": said and {key: value for key, value in said.items() if key != "messages"}}
 
 
 def problems(evidence: Evidence) -> Iterator[str]:

@@ -1,16 +1,18 @@
-"""`pushctl explain`: what the whole fleet knows of a token."""
+"""`pushctl explain`: what the whole fleet knows of a token, or of a message."""
 
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from services.pushctl import options
 from services.pushctl.cached_messages import kept_for
 from services.pushctl.calls import ask
-from services.pushctl.diagnoses import Evidence, explained
+from services.pushctl.diagnoses import Evidence, explained, known_workers
 from services.pushctl.faults import FAILED, UNREACHABLE, Fault
+from services.pushctl.hops import as_lines as message_lines
+from services.pushctl.hops import joined
 from services.pushctl.rings import Rings
 from shared.calls import Internal
 from shared.errors import PushError
@@ -19,46 +21,89 @@ from shared.startup.environment import read_settings
 from shared.tokens import token_fault
 
 _SHOWN_CACHED = 5
+_SHOWN_MESSAGES = 3
 
 
 @click.command()
-@click.argument("token", metavar="TOKEN")
-@options.timeout(5, "How long to wait for routers and services; each is asked once.")
+@click.argument("token", metavar="[TOKEN]", required=False)
+@click.option(
+    "--message",
+    metavar="ID",
+    default="",
+    help="One message: its push id, the `id` of its request (-INDEX: one of its targets), its request id,"
+    " or, with TOKEN, the message id that the client saw.",
+)
+@options.timeout(5, "How long to wait for routers and services.")
 @options.sender_options
 @options.as_json
 @click.pass_context
-def explain(ctx: click.Context, token: str, timeout: float, way: options.Way, as_json: bool) -> None:
-    """Say all that the fleet knows of TOKEN, and what is wrong.
+def explain(
+    ctx: click.Context, token: str | None, message: str, timeout: float, way: options.Way, as_json: bool
+) -> None:
+    """Say all that the fleet knows of TOKEN, and what is wrong; or of a message, hop by hop.
 
     Every router is asked where its pushes go, every worker what it has, the presence service and the message cache too.
-    Exit code 0 if its client is connected, 1 if not.
+    Messages of late are known as long as recent_messages_max and recent_bytes_max have room.
+
+    Exit code 0 if its client is connected, 1 if not; with --message 0 if it is known, 1 if not.
     """
-    if fault := token_fault(token.encode("utf-8", "surrogateescape")):
+    if token is None and not message:
+        raise click.UsageError("TOKEN or --message is needed")
+    if token is not None and (fault := token_fault(token.encode("utf-8", "surrogateescape"))):
         raise click.UsageError(fault)
     settings = read_settings()
-    found = explained(_evidence(settings, way, token, timeout))
+    endpoints, curve = options.routers_and_keys(settings, way)
+    with Rings(endpoints, curve, timeout) as rings:
+        found = _found(rings, settings, token, message, timeout)
     if as_json:
         options.print_json(found)
     else:
         for line in as_lines(found):
             click.echo(line)
-    if not found["online"]:
+    if not (found["messages"] if message else found["online"]):
         ctx.exit(FAILED)
 
 
-def _evidence(settings: Settings, way: options.Way, token: str, timeout: float) -> Evidence:
+def _found(rings: Rings, settings: Settings, token: str | None, message: str, timeout: float) -> dict[str, Any]:
+    """As one object. Raises Fault."""
+    told = _ask(rings, token, message)
+    if message:
+        messages = told.messages()
+        tokens = {each["token"] for each in messages}
+        if len(tokens) != 1:
+            return {"message": message, "token": token, "messages": messages}
+        (token,) = tokens
+        told = _ask(rings, token, messages[0]["id"] if len(messages) == 1 else message)
+    assert token is not None
+    presence, cached = _presence(token, timeout), _cached(token, settings, timeout)
+    evidence = Evidence(token, told.routers, presence, cached, told.asked_us // 1000)
+    return {**explained(evidence), "messages": told.messages()}
+
+
+class _Told(NamedTuple):
+    """What the routers said, by endpoint, and when they were asked (Unix us)."""
+
+    routers: dict[str, dict[str, Any] | str]
+    asked_us: int
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Those of late that were asked for."""
+        answered = [router for router in self.routers.values() if isinstance(router, dict)]
+        said = {name: worker["said"] for name, worker in known_workers(answered).items() if worker["said"]}
+        return joined(answered, said, self.asked_us)
+
+
+def _ask(rings: Rings, token: str | None, message: str) -> _Told:
     """Raises Fault if no router answers."""
-    endpoints, curve = options.routers_and_keys(settings, way)
-    with Rings(endpoints, curve, timeout) as rings:
-        answers = rings.explanations(token, "")
+    asked_us = time.time_ns() // 1000
+    answers = rings.explanations(token, message)
     if all(isinstance(answer, PushError) for answer in answers):
         raise Fault(f"{answers[0]}: is the fleet running?", UNREACHABLE)
-    routers: dict[str, dict[str, Any] | str] = {
+    told = {
         endpoint: str(answer) if isinstance(answer, PushError) else answer
-        for endpoint, answer in zip(endpoints, answers, strict=True)
+        for endpoint, answer in zip(rings.endpoints, answers, strict=True)
     }
-    now_ms = time.time_ns() // 1_000_000
-    return Evidence(token, routers, _presence(token, timeout), _cached(token, settings, timeout), now_ms)
+    return _Told(told, asked_us)
 
 
 def _presence(token: str, timeout: float) -> dict[str, Any] | str:
@@ -77,12 +122,20 @@ def _cached(token: str, settings: Settings, timeout: float) -> list[dict[str, An
 
 
 def as_lines(found: dict[str, Any]) -> list[str]:
-    """For people: where it is, then a line for each that was asked, then what is wrong."""
+    """For people: where it is, then a line for each that was asked, then its messages, and what is wrong."""
+    if "problems" not in found:
+        return _message_lines(found["messages"]) or [f"nothing is known of a message {found['message']}"]
     lines = [_where(found)]
     lines += [_router(router) for router in found["routers"]]
     lines += _connection(found["connection"]) if found["connection"] else []
     lines += [_presence_line(found["presence"]), *_cached_lines(found["cached"])]
+    shown = found["messages"][-_SHOWN_MESSAGES:]
+    lines += [f"  messages of late: {len(found['messages'])}", *_message_lines(shown)]
     return lines + [f"wrong: {problem}" for problem in found["problems"]]
+
+
+def _message_lines(messages: list[dict[str, Any]]) -> list[str]:
+    return [line for message in messages for line in message_lines(message, _time(message["hops"][0]["at"] // 1000))]
 
 
 def _where(found: dict[str, Any]) -> str:

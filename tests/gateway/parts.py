@@ -32,6 +32,7 @@ from gateway.peers import PeerListener
 from gateway.router_links import RouterLinks
 from gateway.sessions import SessionLimits, SessionRules
 from gateway.streams import PROXY_DONE, StreamLimits
+from gateway.traces import Traces
 from shared import bus
 from shared.packets import HEADER_BYTES, Packet, encode_packet, parse_packet
 from shared.rings import Epoch, owners_of_slots
@@ -244,6 +245,7 @@ class Parts(Clients):
             encoder,
             self.ownership,
             self.held,
+            Traces(settings.recent_messages_max, settings.recent_bytes_max, self.counters),
             payload_max=settings.body_limit_bytes,
             window=settings.unacknowledged_max,
         )

@@ -2,12 +2,15 @@
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from services.sender import Sender
 from shared.tokens import slot_of
 from tests.clients.kinds import connect
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.processes import DEADLINE_S, wait_until
 from tests.services.pushctl.runs import run
 
 
@@ -62,5 +65,58 @@ def test_a_router_that_is_silent(fleet: Fleet) -> None:
 
 def test_what_is_wrong_with_the_call(fleet: Fleet) -> None:
     assert run(fleet.environ, "explain", "a\nb").status == 2
+    assert run(fleet.environ, "explain").status == 2
     nobody = run({**fleet.environ, "PUSH_SENDER_PORT": "1", "PUSH_ROUTERS": "1"}, "explain", "x", "--timeout", "0.5")
     assert (nobody.status, len(nobody.stderr.splitlines())) == (3, 1)
+
+
+def whats(message: dict[str, Any]) -> list[str]:
+    return [hop["what"] for hop in message["hops"]]
+
+
+def test_each_hop_of_a_message(fleet: Fleet) -> None:
+    with connect("v2", fleet.address) as client:
+        client.subscribe("dave", ack=True, ids=True)
+        assert run(fleet.environ, "push", "dave", "hello").stdout == "SENT\n"
+        push = client.read_push()
+        client.acknowledge(push.message_id)
+
+        def acknowledged() -> bool:
+            found = run(fleet.environ, "explain", "dave", "--json").json
+            return whats(found["messages"][0])[-1] == "acknowledged"
+
+        wait_until(acknowledged, "the acknowledgement is known", DEADLINE_S)
+        found = run(fleet.environ, "explain", "dave", "--json").json
+        (message,) = found["messages"]
+        written = ["received by router", "given to", "received", "written as", "done", "answered", "acknowledged"]
+        assert whats(message) == written
+        assert [hop["at"] for hop in message["hops"]] == sorted(hop["at"] for hop in message["hops"])
+        assert message["outcome"] == "SENT"
+        by_number = run(fleet.environ, "explain", "dave", "--message", str(push.message_id), "--json").json
+        by_id = run(fleet.environ, "explain", "--message", message["id"], "--json").json
+        for asked in (by_number, by_id):
+            assert [each["id"] for each in asked["messages"]] == [message["id"]]
+            assert whats(asked["messages"][0]) == written
+        assert (by_id["token"], by_id["online"], by_id["problems"]) == ("dave", True, [])
+        lines = run(fleet.environ, "explain", "dave").stdout
+        assert f"    {message['id']} to dave: 5 bytes, at 20" in lines
+
+
+def test_a_message_of_several_tokens_by_the_id_of_its_request(fleet: Fleet) -> None:
+    with Sender(fleet.endpoint, name="shop") as sender:
+        for ticket in sender.push_request([("erin", "1"), ("frank", "2")], id="order-1"):
+            ticket.result()
+    found = run(fleet.environ, "explain", "--message", "order-1", "--json")
+    assert found.status == 0
+    assert [each["token"] for each in found.json["messages"]] == ["erin", "frank"]
+    one = run(fleet.environ, "explain", "--message", "order-1-1", "--json")
+    assert (one.status, one.json["token"], one.json["online"]) == (0, "frank", False)
+    assert one.json["messages"][0]["outcome"] == "OFFLINE"
+    text = run(fleet.environ, "explain", "--message", "order-1").stdout
+    assert "-0 to erin: 1 bytes" in text
+    assert "-1 to frank: 1 bytes" in text
+
+
+def test_a_message_that_nobody_knows(fleet: Fleet) -> None:
+    done = run(fleet.environ, "explain", "--message", "nonesuch")
+    assert done == (1, "nothing is known of a message nonesuch\n", "")
