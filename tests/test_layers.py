@@ -121,7 +121,7 @@ PURE_SERVICES = frozenset(
         "services.sender.protocol",
         "services.sender.queues",
         "services.sender.spans",
-    "services.sender.statistics",
+        "services.sender.statistics",
         "services.sender.tickets",
         "services.sender.windows",
         "services.status.addresses",

@@ -1,7 +1,7 @@
 """The groups, as they are changed and asked for. From any thread."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgpack
@@ -31,9 +31,17 @@ class Storage(Protocol):
 class GroupTopics:
     """Answers GROUPS, GROUP_MEMBERS and GROUPS_OF with msgpack maps."""
 
-    def __init__(self, storage: Storage, regroup: Regroup = lambda group, tokens, uids, joined: None) -> None:
-        """`regroup`: tells workers who joined a group or left it; called when that is stored, before it is answered."""
-        self._storage, self._regroup, self._snapshots = storage, regroup, Snapshots()
+    def __init__(
+        self,
+        storage: Storage,
+        regroup: Regroup = lambda group, tokens, uids, joined: None,
+        tidy: Callable[[Iterator[None]], object] = list,
+    ) -> None:
+        """`regroup`: tells workers who joined a group or left it; called when that is stored, before it is answered.
+
+        `tidy`: takes the steps that remove what a dismissed group leaves behind; nobody need wait for that.
+        """
+        self._storage, self._regroup, self._tidy, self._snapshots = storage, regroup, tidy, Snapshots()
         self._operations: dict[str, Callable[[GroupRequest], dict[str, Any]]] = {
             "create": self._create,
             "dismiss": self._dismiss,
@@ -76,9 +84,11 @@ class GroupTopics:
     def _dismiss(self, request: GroupRequest) -> dict[str, Any]:
         self._check_owner(request)
         members = self._storage.groups.members(request.group)
-        if not self._storage.groups.dismiss(request.group):
+        leftovers = self._storage.groups.dismiss(request.group)
+        if leftovers is None:
             raise refusal(404, "no such group")
         self._regroup(request.group, list(members.tokens), list(members.uids), False)
+        self._tidy(leftovers)
         return {"members": len(members.tokens) + len(members.uids)}
 
     def _join(self, request: GroupRequest) -> dict[str, Any]:

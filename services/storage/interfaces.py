@@ -10,7 +10,7 @@ raise StorageError, when what is stored cannot be used. When a call has returned
 the setting `storage_durability` says.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol, Self
 
 from services.storage.events import Outbox
@@ -115,8 +115,11 @@ class Groups(Protocol):
     def create(self, name: str, owner: str) -> bool:
         """Make an empty group; False: there is one of that name, which is left as it is."""
 
-    def dismiss(self, name: str) -> bool:
-        """End it, at once for all its members; whether there was one. A new one of that name has none of them."""
+    def dismiss(self, name: str) -> Iterator[None] | None:
+        """End it, at once for all its members; None: there was none. A new one of that name has none of them.
+
+        The steps that it gives remove what nobody sees any more, but takes room: to be taken when there is time.
+        """
 
     def exists(self, name: str) -> bool:
         """Whether there is one."""

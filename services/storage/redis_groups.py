@@ -18,7 +18,7 @@ from shared.errors import NoGroupError
 
 #: Members that go together.
 CHUNK = 500
-#: How long members of a dismissed group stay at most, if the process that removes them ends amid that, in seconds.
+#: How long members of a dismissed group stay at most, if whoever removes them ends amid that, in seconds.
 LEFTOVER_S = 86_400
 
 TOKEN, UID = "token", "uid"
@@ -53,18 +53,22 @@ class RedisGroups:
     def create(self, name: str, owner: str) -> bool:
         return bool(self._create([self._group(name)], owner, secrets.token_hex(8)))
 
-    def dismiss(self, name: str) -> bool:
+    def dismiss(self, name: str) -> Iterator[None] | None:
         generation = self._generation(name)
         if generation is None:
-            return False
+            return None
         sets = [self._members(name, generation, kind) for kind in (TOKEN, UID)]
-        dismissed = bool(self._dismiss([self._group(name), *sets], generation, LEFTOVER_S))
+        dismissed = self._dismiss([self._group(name), *sets], generation, LEFTOVER_S)
+        return self._sweep(name, generation, sets) if dismissed else None
+
+    def _sweep(self, name: str, generation: str, sets: Sequence[str]) -> Iterator[None]:
+        """Remove the members of a group that is no more, step by step."""
         for kind in (TOKEN, UID):
             for page in self._pages(name, generation, kind):
                 self._enter("srem", name, generation, kind, page)
+                yield
         with self._connection.asking() as client:
             client.unlink(*sets)
-        return dismissed
 
     def exists(self, name: str) -> bool:
         return self._generation(name) is not None

@@ -31,13 +31,11 @@ class SqliteGroups:
             made = "INSERT INTO groups (name, owner) VALUES (?, ?) ON CONFLICT DO NOTHING"
             return transaction.change(made, name, owner) > 0
 
-    def dismiss(self, name: str) -> bool:
+    def dismiss(self, name: str) -> Iterator[None] | None:
         with self._connection.write() as transaction:
             ended = transaction.read("DELETE FROM groups WHERE name = ? RETURNING number", name)
             transaction.change_many("INSERT INTO dismissed VALUES (?)", ended)
-        for (number,) in ended:
-            self._sweep(number)
-        return bool(ended)
+        return self._sweep(ended[0][0]) if ended else None
 
     def exists(self, name: str) -> bool:
         return self.owner(name) is not None
@@ -85,19 +83,21 @@ class SqliteGroups:
             yield from page
             last = page[-1]
 
-    def _sweep(self, number: int) -> None:
-        """Remove the members of a group that is no more."""
+    def _sweep(self, number: int) -> Iterator[None]:
+        """Remove the members of a group that is no more, step by step."""
         removed = CHUNK
         while removed == CHUNK:
             with self._connection.write() as transaction:
                 removed = transaction.change(_SWEEP, number, CHUNK)
                 if removed < CHUNK:
                     transaction.change("DELETE FROM dismissed WHERE number = ?", number)
+            yield
 
     def finish(self) -> None:
         """Remove what a process that ended amid `dismiss` has left. Nobody sees it, but it takes room."""
         for (number,) in self._connection.read("SELECT number FROM dismissed"):
-            self._sweep(number)
+            for _ in self._sweep(number):
+                pass
 
 
 def _chunks(tokens: Iterable[str], uids: Iterable[str]) -> Iterator[list[tuple[str, str]]]:

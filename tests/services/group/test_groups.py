@@ -36,6 +36,21 @@ def ask(answer: Any, **fields: Any) -> Any:
         return msgpack.unpackb(refused.body)["status"]
 
 
+def test_a_group_of_100_000_is_gone_before_its_members_are_removed(storage: Storage):
+    left: list[Iterator[None]] = []
+    names = [f"t{number}" for number in range(100_000)]
+    topics = GroupTopics(storage, tidy=left.append)
+    ask(topics.groups, op="create", group="g", tokens=names)
+    assert ask(topics.groups, op="dismiss", group="g") == {"members": 100_000}
+    (steps,) = left
+    next(steps)  # and not one before
+    assert ask(topics.members, group="g")["exists"] is False
+    assert storage.groups.of("t99999", None) == []
+    ask(topics.groups, op="create", group="g", tokens=["t1"])
+    assert len(list(steps)) == 100
+    assert ask(topics.members, group="g")["tokens"] == ["t1"]
+
+
 def test_a_group_is_made_filled_listed_and_dismissed(topics: GroupTopics):
     assert ask(topics.groups, op="create", group="g", by="u", uids=["u"]) == {"joined": 1}
     assert ask(topics.groups, op="create", group="g", by="v") == 409

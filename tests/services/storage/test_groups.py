@@ -79,7 +79,8 @@ def test_groups_of_token_and_uid(storage: Storage) -> None:
 def test_dismissed_group_has_no_members_when_it_is_made_again(storage: Storage) -> None:
     storage.groups.create("g", "u1")
     storage.groups.join("g", ["t1"], ["u1"])
-    assert storage.groups.dismiss("g")
+    steps = storage.groups.dismiss("g")
+    assert steps is not None
     assert not storage.groups.exists("g")
     assert members(storage) == ([], [])
     assert storage.groups.of("t1", "u1") == []
@@ -87,7 +88,11 @@ def test_dismissed_group_has_no_members_when_it_is_made_again(storage: Storage) 
     assert members(storage) == ([], [])
     assert storage.groups.of("t1", "u1") == []
     assert storage.groups.join("g", ["t1"], []) == 1
+    assert len(list(steps)) >= 1
     assert storage.groups.of("t1", "u1") == ["g"]
+    assert members(storage) == (["t1"], [])
+    assert storage.groups.dismiss("g")
+    assert storage.groups.dismiss("g") is None
 
 
 def test_group_of_many(storage: Storage) -> None:
