@@ -3,6 +3,7 @@
 # make clean   .venv and everything made by tools   make lock    constraints.txt anew
 # make bench-bulk   a bulk push of 1,000,000 lines over HTTP, and the memory of the API
 # make docs    the tables in docs/ anew             make conformance, make loadtest: the long runs
+# make fuzz-api   Schemathesis on the HTTP API for ten minutes; in make test it has 20 s
 # make protobufs   shared/protobufs/descriptors.binpb anew, and the chat example's
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
 # make chaos-100k   the same with 100,000 clients; make chaos-stored, make chaos-acked: nothing stored or acknowledged is lost
@@ -18,7 +19,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
-.PHONY: run test lint bench bench-bulk chaos chaos-100k chaos-stored chaos-acked chaos-groups chaos-kafka simulate conformance loadtest docs protobufs clean lock
+.PHONY: run test lint bench bench-bulk chaos chaos-100k chaos-stored chaos-acked chaos-groups chaos-kafka simulate fuzz-api conformance loadtest docs protobufs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -60,6 +61,9 @@ chaos-kafka: $(VENV)/installed-test
 
 simulate: $(VENV)/installed-test
 	@$(BIN)/python -m simulator --seeds $(or $(SEEDS),1..1000) --jobs 2 $(ARGUMENTS)
+
+fuzz-api: $(VENV)/installed-test
+	@SCHEMATHESIS_S=600 $(BIN)/python -m pytest tests/fleet/test_http_api.py -k schemathesis
 
 conformance: $(VENV)/installed-test
 	@CONFORMANCE_FULL=1 $(BIN)/python -m pytest tests/conformance

@@ -196,7 +196,7 @@ def test_tries_of_a_number_are_limited() -> None:
         assert (status, said["code"]) == (429, 1)
         code_of = "13800000000"
         assert post(limited, "/send_code", {"mobile": code_of})[0] == 200
-        assert f"the code of {code_of} is" in limited.log("login")
+        wait_until(lambda: f"the code of {code_of} is" in limited.log("login"), "the code is in the log")
         limited.kill_service("login")
         wait_until(lambda: post(limited, "/login", {})[0] == 503, "it is gone")
 
