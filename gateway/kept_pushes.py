@@ -173,7 +173,7 @@ class KeptPushes:
             return Outcome.EXPIRED
         if not self.storing.serves(token):
             return Outcome.UNAVAILABLE
-        return self._store(token, push, expires, None, None, Placed(Outcome.OFFLINE))
+        return self._store(token, push, expires, None, None, Placed(Outcome.OFFLINE), absent=True)
 
     def _store_and_send(self, connection: Connection, push: HeldPush, expires: int) -> int:
         """Store it; send it, if the client is live and can take it."""
@@ -221,6 +221,8 @@ class KeptPushes:
         connection: Connection | None,
         written: Written | None,
         placed: Placed,
+        *,
+        absent: bool = False,
     ) -> int:
         terms = push.terms
         assert terms is not None
@@ -230,7 +232,7 @@ class KeptPushes:
             return self._overflow()
         signal, sub_signal = push.segment.signal, push.segment.sub_signal
         operation = cached.Store(
-            token, _key(push), signal, sub_signal, expires, terms.collapse, terms.sender, push.payload
+            token, _key(push), signal, sub_signal, expires, terms.collapse, terms.sender, push.payload, absent
         )
         state = connection.stored if connection is not None else None
         if written is None or connection is None or state is None:

@@ -91,7 +91,7 @@ class Storing:
         self.outstanding: dict[bytes, int] = {}  # by token, pushes that are being stored
         self._undropped: dict[bytes, set[int]] = {}
         self._undropped_count = 0
-        self._to_drop: list[tuple[bytes, list[int]]] = []  # of these, those to be asked for again
+        self._to_drop: list[tuple[bytes, list[int], bool]] = []  # of these, those to be asked for again
         #: (token, key) of pushes that were acknowledged though the cache had not said that it has them. It may.
         self._acknowledged: dict[tuple[bytes, bytes], None] = {}
         #: The pushes to a token that are being stored have become so many.
@@ -145,11 +145,11 @@ class Storing:
     def _tick(self, tick: int) -> None:
         self.look()
         again, self._to_drop = self._to_drop, []
-        for token, seqs in again:
+        for token, seqs, refused in again:
             if self.serves(token):
-                self._drop(token, seqs)
+                self._drop(token, seqs, refused)
             else:
-                self._to_drop.append((token, seqs))
+                self._to_drop.append((token, seqs, refused))
 
     # --- operations
 
@@ -187,23 +187,23 @@ class Storing:
         """Read what is stored behind `after`. Not bounded here: a connection has one read under way."""
         self._add(_Operation(cached.Read(token, after, min(most, READ_MESSAGES), READ_BYTES), READ_BYTES, done))
 
-    def drop(self, token: bytes, seqs: list[int]) -> None:
-        """Take acknowledged pushes out; until that is done readers pass over them."""
+    def drop(self, token: bytes, seqs: list[int], *, refused: bool = False) -> None:
+        """Take acknowledged pushes out, or `refused` ones; until that is done readers pass over them."""
         kept = self._undropped.setdefault(token, set())
         before = len(kept)
         kept.update(seqs)
         self._undropped_count += len(kept) - before
-        self._drop(token, seqs)
+        self._drop(token, seqs, refused)
 
-    def _drop(self, token: bytes, seqs: list[int]) -> None:
+    def _drop(self, token: bytes, seqs: list[int], refused: bool) -> None:
         def dropped(result: cached.Result | None, code: int) -> None:
             if not isinstance(result, cached.Dropped) and self._undropped_count <= _UNDROPPED_MAX:
-                self._to_drop.append((token, seqs))
+                self._to_drop.append((token, seqs, refused))
                 return
             self._counters["drops_lost"] += 0 if isinstance(result, cached.Dropped) else len(seqs)
             self._forget_dropped(token, seqs)
 
-        self._add(_Operation(cached.Drop(token, seqs), _SEQ_BYTES * len(seqs), dropped))
+        self._add(_Operation(cached.Drop(token, seqs, refused), _SEQ_BYTES * len(seqs), dropped))
 
     def _forget_dropped(self, token: bytes, seqs: list[int]) -> None:
         kept = self._undropped.get(token)

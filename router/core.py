@@ -129,6 +129,8 @@ class Core:
         """Put into the outbox what this turn's messages lead to."""
         self._follow(now)
         self.parts.pushes.flush(now)
+        if self.parts.pushes.unreached is not None:
+            self.parts.pushes.unreached.flush(now)
         self.parts.services.flush()
 
     def _renew(self, now: float) -> None:

@@ -54,6 +54,8 @@ _NAMES = (
     "service_calls_lost",  # their service died: F3
     "service_errors",  # messages of services that do not decode
     "services_lost",  # instances that died
+    "events_told",  # pushes of which the events service was told that they have reached nobody
+    "events_dropped",  # the same, but too many waited for it
     "keys_refused",  # connections with a key that is not permitted
 )
 

@@ -60,6 +60,7 @@ class Pushes:
         self._unrouted: dict[PendingPushes, _Unrouted] = {}
         self._last_number = membership.started_ms << 20  # no answer to an earlier router's batch is mistaken
         self.stopping = False
+        self.unreached: Unreached | None = None  # where somebody wants to know of those
         self.queue_times, self.answer_times, self.outcome_times = Durations(), Durations(), Durations()
 
     def accept(
@@ -204,6 +205,8 @@ class Pushes:
         self._traces.answered(number, outcomes, now)
         if outcomes.strip(b"\0"):
             outcomes = outcomes.translate(_CHECKED)
+            if self.unreached is not None and Outcome.OFFLINE in outcomes:
+                self.unreached.add_all(batch, outcomes, now)
             if HELD in outcomes or STALE in outcomes or KEPT in outcomes:
                 self._open_outcomes(worker, batch, bytearray(outcomes), now)
                 return
@@ -294,6 +297,8 @@ class Pushes:
             raise BusError("LATE1 that sends back what was in its place")
         batch.kept.discard(index)
         batch.outcomes[index] = outcome
+        if self.unreached is not None and outcome == Outcome.OFFLINE and item is not None:
+            self.unreached.add(batch, index, item, now)
         pending = batch.part_of(index).pending
         if outcome == KEPT:
             batch.kept.add(index)

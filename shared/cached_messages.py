@@ -47,7 +47,10 @@ def prefix_and_position(key: bytes) -> tuple[bytes, int]:
 
 
 class Store(NamedTuple):
-    """Keep a message until `expires` (Unix ms). One with the same `collapse` that is kept already goes for it."""
+    """Keep a message until `expires` (Unix ms). One with the same `collapse` that is kept already goes for it.
+
+    `absent`: its client is nowhere, so that it reaches nobody now.
+    """
 
     token: bytes
     key: bytes  # as key_of gives it
@@ -57,6 +60,7 @@ class Store(NamedTuple):
     collapse: str | None
     sender: str  # its name; empty: it has none
     payload: bytes
+    absent: bool = False
 
 
 class Read(NamedTuple):
@@ -69,10 +73,14 @@ class Read(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """Forget these; numbers that are not there are passed over. Gives Dropped."""
+    """Forget these; numbers that are not there are passed over. Gives Dropped.
+
+    `refused`: they were not acknowledged, but their client can never take them.
+    """
 
     token: bytes
     seqs: Sequence[int]
+    refused: bool = False
 
 
 class Clear(NamedTuple):
@@ -226,6 +234,7 @@ def _store(fields: list[Any]) -> Store:
         collapse,
         _text(sender, SENDER_MAX_BYTES),
         payload,
+        bool(fields[9]) if len(fields) > 9 else False,
     )
 
 
@@ -236,7 +245,7 @@ def _read(fields: list[Any]) -> Read:
 
 def _drop(fields: list[Any]) -> Drop:
     _, token, seqs = fields[:3]
-    return Drop(_token(token), [_whole(seq) for seq in seqs])
+    return Drop(_token(token), [_whole(seq) for seq in seqs], bool(fields[3]) if len(fields) > 3 else False)
 
 
 def _messages(fields: list[Any]) -> Messages:

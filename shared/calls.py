@@ -48,6 +48,7 @@ class Internal(IntEnum):
     DEVICES = 7  # devices of a uid
     PRESENCE = 8  # who is connected: what workers tell
     TOKENS = 9  # all tokens that are known, of clients here or away
+    EVENTS = 10  # what routers tell of pushes that reach nobody
     MESSAGES = 64  # and up: message cache number 0, 1, ...
 
 

@@ -10,10 +10,13 @@ from services.events.counters import Counters
 from services.events.deliveries import Delivery
 from services.events.receivers import Receiver
 from services.events.signatures import read_secret
+from services.events.streams import Stream
+from services.events.tellings import TELLING, Tellings
 from services.events.webhooks import Webhook
 from services.library import Service
 from services.storage.events import Outbox
 from services.storage.opening import open_storage
+from shared.calls import Internal, internal
 from shared.errors import StorageError
 from shared.settings import Settings
 
@@ -26,11 +29,15 @@ _LOOK_S, _LEAVE_S = 1.0, 5.0
 def serve(settings: Settings) -> int:
     """Until SIGTERM; the exit status. Raises SettingsError, StorageError."""
     receivers = open_receivers(settings)
-    names = [receiver.name for receiver in receivers]
     with open_storage(settings) as storage:
-        counters = Counters(names)
         service = Service("events", settings)
+        receivers.append(Stream(service.ask))
+        names = [receiver.name for receiver in receivers]
+        counters = Counters(names)
         service.tells(counters.figures)
+        service.answers_batch(internal(Internal.EVENTS), idempotent=True, most=TELLING)(
+            Tellings(storage.outbox, counters, unix_ms).answer
+        )
         owner = settings.host_name
         deliveries = [Delivery(storage.outbox, one, names, owner, counters, unix_ms) for one in receivers]
         for delivery in deliveries:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from services.library import ClientCall, Refusal, refusal
 from services.message_cache.counters import Counters
+from services.message_cache.events import MessageEvents
 from services.storage.messages import MessageStore
 from shared.cached_messages import Failed, Operation, Result, decode_operations, encode_results
 from shared.errors import BusError, StorageError
@@ -23,10 +24,14 @@ _TELL_S = 10.0
 class Cache:
     """A store, and what is done with it. From any thread."""
 
-    def __init__(self, store: MessageStore, clock: Callable[[], float] = time.time) -> None:
-        """`clock`: Unix seconds. It is what messages expire by, so it may step; numbers do not depend on it."""
+    def __init__(
+        self, store: MessageStore, clock: Callable[[], float] = time.time, events: MessageEvents | None = None
+    ) -> None:
+        """`events`: None if nobody wants any. `clock`: Unix seconds. It is what messages expire by, so it may step;
+        numbers grow all the same.
+        """
         self.counters = Counters()
-        self._store, self._clock = store, clock
+        self._store, self._clock, self._events = store, clock, events
         self._lock = threading.Lock()
         self._tell_at = 0.0
 
@@ -47,7 +52,7 @@ class Cache:
         if not operations:
             return []
         with self._lock:
-            results = self._store.apply(operations, self._now_ms())
+            results = self._do(operations, self._now_ms())
             self.counters.add(results)
         for result in results:
             if isinstance(result, Failed):
@@ -55,12 +60,26 @@ class Cache:
                 break
         return results
 
+    def _do(self, operations: Sequence[Operation], now_ms: int) -> list[Result]:
+        if self._events is None:
+            return self._store.apply(operations, now_ms)
+        try:
+            self._events.before(operations, now_ms)
+            results = self._store.apply(operations, now_ms)
+            self._events.behind(operations, results, now_ms)
+        except StorageError as error:
+            return [Failed(str(error))] * len(operations)
+        return results
+
     def sweep(self) -> None:
         """Removes what has expired, in steps."""
         for _ in range(_SWEEP_STEPS):
             try:
                 with self._lock:
-                    swept = self._store.sweep(self._now_ms(), SWEEP_MOST)
+                    now_ms = self._now_ms()
+                    if self._events is not None:
+                        self._events.expire(now_ms, SWEEP_MOST)
+                    swept = self._store.sweep(now_ms, SWEEP_MOST)
                     self.counters["expired"] += swept.expired
             except StorageError as error:
                 self._tell(str(error))

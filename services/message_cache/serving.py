@@ -3,10 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from services.library import Service
 from services.message_cache.caches import Cache
+from services.message_cache.events import MessageEvents
+from services.storage.events import ACKNOWLEDGED, EXPIRED, UNREACHED
 from services.storage.messages_opening import open_messages
+from services.storage.opening import keeping_of, open_storage
 from shared.calls import Internal, internal
 from shared.errors import SettingsError
 from shared.settings import Settings
@@ -24,7 +28,19 @@ def serve(settings: Settings, index: int) -> int:
     """Cache `index`, until SIGTERM; the exit status. Raises SettingsError, StorageError."""
     if index >= settings.message_caches:
         raise SettingsError("message_caches", f"{settings.message_caches}: there is no message cache {index}")
-    cache = Cache(open_messages(settings))
+    with ExitStack() as stack:
+        store = open_messages(settings)
+        events = MessageEvents(store, stack.enter_context(open_storage(settings)).outbox) if keeps(settings) else None
+        return _serve(settings, index, Cache(store, events=events))
+
+
+def keeps(settings: Settings) -> bool:
+    """Whether anybody wants events of messages. Raises SettingsError."""
+    keeping = keeping_of(settings)
+    return keeping.most > 0 and bool(keeping.kinds & {ACKNOWLEDGED, EXPIRED, UNREACHED})
+
+
+def _serve(settings: Settings, index: int, cache: Cache) -> int:
     service = Service("message-cache", settings)
     service.tells(lambda: cache.counters)
     service.answers_batch(internal(Internal.MESSAGES + index), idempotent=True, most=_MOST)(cache.answer)

@@ -82,6 +82,8 @@ ROUTER = {
     "service_calls_lost": "Calls whose service died.",
     "service_errors": "Messages of services that do not decode.",
     "services_lost": "Instances of services that died.",
+    "events_told": "Pushes of which the events service was told that they have reached nobody.",
+    "events_dropped": "The same, but too many waited for the events service.",
     "keys_refused": "Connections with a key that is not permitted.",
 }
 SERVICE = {
@@ -129,3 +131,19 @@ ROUTER_FAMILIES = {
     "outcome_": ("pushes", "outcome", [each.name.lower() for each in Outcome], "Pushes by the outcome told."),
     "fail_": ("router_failures", "code", list(FAIL_CODES), "FAIL1 given out, by code."),
 }
+#: Of the events service. Of each receiver the same.
+EVENTS = {
+    "told": "Events that routers have handed in.",
+    "dropped": "Events that have gone unconfirmed because events_max awaited confirmation.",
+} | {
+    f"{receiver}_{name}": f"{text} {where}."
+    for receiver, where in (("webhook", "the webhook"), ("kafka", "Kafka"))
+    for name, text in (
+        ("delivered", "Events confirmed by"),
+        ("tries", "Batches of events sent to"),
+        ("failures", "Batches refused by, or not sent to"),
+        ("timeouts", "Batches not answered in time by"),
+        ("repeated", "Events sent once more to"),
+    )
+}
+EVENTS_GAUGES = {"waiting": ("waiting", "Events in the outbox, which all hosts share.")}

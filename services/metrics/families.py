@@ -133,6 +133,10 @@ def _of_services(services: Figures) -> Iterator[Metric]:
     yield from _counters("message_cache", counters.MESSAGE_CACHE, {}, figures, "service")
     gauges = {field: (f"message_cache_{name}", text) for field, (name, text) in counters.MESSAGE_CACHE_GAUGES.items()}
     yield from _fields(gauges, "service", {who: said["counters"] for who, said in figures.items()})
+    delivering = _called({who: said for who, said in services.items() if who.startswith("events/")}, "figures")
+    yield from _counters("events", counters.EVENTS, {}, delivering, "service")
+    gauges = {field: (f"events_{name}", text) for field, (name, text) in counters.EVENTS_GAUGES.items()}
+    yield from _fields(gauges, "service", {who: said["counters"] for who, said in delivering.items()})
 
 
 def _called(services: Figures, field: str) -> dict[str, Figures]:
@@ -162,10 +166,13 @@ def _histogram(name: str, text: str, label: str, things: Figures, field: str) ->
     for who, said in things.items():
         durations = said.get("durations", {}).get(field)
         if durations:
-            bounds = [*map(str, BOUNDS_S), "+Inf"]
-            buckets = list(zip(bounds, accumulate(durations["counts"]), strict=True))
-            family.add_metric([who], buckets, durations["total_s"])
+            family.add_metric([who], buckets(durations), durations["total_s"])
     return family
+
+
+def buckets(durations: Figures) -> list[tuple[str, int]]:
+    """Of `durations` as STAT1 has them: each bound with how many took so long at most."""
+    return list(zip([*map(str, BOUNDS_S), "+Inf"], accumulate(durations["counts"]), strict=True))
 
 
 _Samples = Sequence[tuple[Sequence[str], float]]

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from services.api.gates import Application, Environ, Gate, StartResponse
-from services.metrics.families import PREFIX
+from services.metrics.families import PREFIX, buckets
+from shared.durations import Durations
 
 #: Statuses that are there from the start, so that zeros show.
 _STATUSES = ("101", "200", "202", "400", "401", "403", "404", "405", "408", "409", "413", "415", "422", "500", "503")
@@ -38,7 +39,9 @@ class Counted:
         self.answers[status] = self.answers.get(status, 0) + 1
 
 
-def http_families(counted: Counted, gate: Gate, refused_connections: Callable[[], int]) -> Iterator[Metric]:
+def http_families(
+    counted: Counted, gate: Gate, refused_connections: Callable[[], int], push_times: Durations
+) -> Iterator[Metric]:
     """Those of this process."""
     answers = CounterMetricFamily(f"{PREFIX}api_requests", "Requests answered, by status.", labels=["status"])
     for status, count in counted.answers.items():
@@ -53,3 +56,10 @@ def http_families(counted: Counted, gate: Gate, refused_connections: Callable[[]
     away.add_metric(["requests"], gate.turned_away)
     yield away
     yield GaugeMetricFamily(f"{PREFIX}api_requests_under_way", "Requests to /v1 under way.", value=gate.under_way)
+    times, told = (
+        push_times.fields(),
+        "From the request of a push over HTTP to its outcome: the router, and the way to it.",
+    )
+    seconds = HistogramMetricFamily(f"{PREFIX}api_push_seconds", told)
+    seconds.add_metric([], buckets(times), times["total_s"])
+    yield seconds

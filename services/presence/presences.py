@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
+import ujson
 
 from services.library import ClientCall, refusal
 from services.presence.requests import after_pair, after_token, name_of, parse_report, tokens_of
+from services.storage.events import KINDS
 from services.storage.interfaces import Storage
 from services.storage.presences import Ended, Presence, Transition
 from shared.errors import StorageUnavailable
@@ -20,19 +22,25 @@ class PresenceTopic:
     """Answers with msgpack maps. `publish` is told of what has changed, in order."""
 
     def __init__(
-        self, storage: Storage, publish: Callable[[Sequence[Transition]], None], unix_ms: Callable[[], int]
+        self,
+        storage: Storage,
+        publish: Callable[[Sequence[Transition]], None],
+        unix_ms: Callable[[], int],
+        tell: Callable[[Sequence[Mapping[str, Any]]], None] = lambda events: None,
     ) -> None:
+        """`tell`: publishes events of other services."""
         self._storage, self._store = storage, storage.presences
-        self._publish, self._unix_ms = publish, unix_ms
+        self._publish, self._tell, self._unix_ms = publish, tell, unix_ms
         self._changing = threading.Lock()  # events are told in the order in which things were put in
         self._operations: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
             "report": self._report,
             "find": self._find,
             "list": self._list,
+            "tell": self._tell_others,
         }
 
     def answer(self, call: ClientCall) -> bytes:
-        """`report`, `find`, `list`. Raises Refusal; 503 while the storage cannot be reached."""
+        """`report`, `find`, `list`, `tell`. Raises Refusal; 503 while the storage cannot be reached."""
         fields = call.fields()
         operation = self._operations.get(str(fields.get("op")))
         if operation is None:
@@ -102,6 +110,14 @@ class PresenceTopic:
                 return {"found": [_told(one.token, one) for one in found], "next": [worker, tokens[-1]]}
         return {"found": [], "next": None}
 
+    def _tell_others(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """`events`: JSON texts of events, which are published as they are."""
+        events = [ujson.loads(text) for text in fields["events"]]
+        if not all(isinstance(event, dict) and event.get("kind") in KINDS for event in events):
+            raise refusal(400, "events are no events")
+        self._tell(events)
+        return {}
+
     def sweep(self, grace_ms: int) -> None:
         """End what dead workers have left."""
         now = self._unix_ms()
@@ -114,6 +130,7 @@ class PresenceTopic:
                 is_left = told is not None
             self._store.forget(worker, term, now)
         self._store.purge(now)
+        self._store.finish(now)
 
 
 def passes(changes: Sequence[Sequence[Any]], worker: str) -> list[tuple[list[Presence], list[Ended]]]:

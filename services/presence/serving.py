@@ -27,7 +27,7 @@ def serve(settings: Settings, index: int) -> int:
     with open_storage(settings) as storage:
         storage.presences.renew(settings.presence_lease_ms, _unix_ms())
         stream = Stream(f"ipc://{presence_path(settings)}", presence_tcp_endpoint(settings), load_readers(settings))
-        topic = PresenceTopic(storage, stream.publish, _unix_ms)
+        topic = PresenceTopic(storage, stream.publish, _unix_ms, stream.tell)
         service = Service("presence", settings, threads=_THREADS)
         service.answers(*internal(Internal.PRESENCE), idempotent=True)(topic.answer)
         ended = threading.Event()

@@ -2,37 +2,23 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ujson
 import zmq
 
 from services.presence.readers import Readers
+from services.storage.events import presence_event
 from services.storage.presences import Transition
 from shared.errors import SettingsError
 
-CONNECTED, DISCONNECTED = "connected", "disconnected"
-
 
 def event_of(transition: Transition) -> dict[str, Any]:
-    """What is told of a transition. `id` is the same however often it is told; `token_sequence` grows."""
-    presence, is_end = transition.presence, transition.reason is not None
-    event = {
-        "id": f"{presence.token}/{transition.sequence}",
-        "kind": DISCONNECTED if is_end else CONNECTED,
-        "token": presence.token,
-        "token_sequence": transition.sequence,
-        "uid": presence.uid,
-        "worker": presence.worker,
-        "protocol": presence.protocol,
-        "address": presence.address,
-        "since": presence.binding,
-        "at": transition.at,
-    }
-    if is_end:
-        event |= {"reason": transition.reason, "duration_ms": max(transition.at - presence.binding, 0)}
-    return event
+    """What is told of a transition."""
+    event = presence_event(transition)
+    said = {"id": event.id, "kind": event.kind, "token": event.token, "token_sequence": event.sequence}
+    return {**said, **event.fields}
 
 
 #: Events that wait for one reader; over it the newest are dropped for this one, which sees the gap.
@@ -62,11 +48,15 @@ class Stream:
         self._name, self._number = os.urandom(8).hex(), 0
 
     def publish(self, transitions: Sequence[Transition]) -> None:
-        """Tell of these. `stream` is chosen anew with each start."""
+        """Tell of these."""
+        self.tell([event_of(transition) for transition in transitions])
+
+    def tell(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Publish these. `stream` is chosen anew with each start."""
         with self._lock:
-            for transition in transitions:
+            for each in events:
                 self._number += 1
-                event = event_of(transition) | {"stream": self._name, "stream_sequence": self._number}
+                event = {**each, "stream": self._name, "stream_sequence": self._number}
                 text = ujson.dumps(event, ensure_ascii=False, escape_forward_slashes=False).encode()
                 for socket in self._sockets:
                     socket.send_multipart([event["kind"].encode(), text])

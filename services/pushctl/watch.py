@@ -1,4 +1,4 @@
-"""`pushctl watch`: who comes and who goes, as the presence service publishes it."""
+"""`pushctl watch`: events, such as who comes and who goes, as the presence service publishes them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,7 +26,10 @@ from shared.startup.environment import read_settings
 def watch(
     tokens: tuple[str, ...], uid: str | None, group: str | None, count: int | None, timeout: float | None, as_json: bool
 ) -> None:
-    """Print who comes and who goes, until Ctrl-C. On a host where the presence service runs."""
+    """Print who comes and who goes, and other events if they are kept, until Ctrl-C.
+
+    On a host where the presence service runs.
+    """
     path = presence_path(read_settings())
     if not path.exists():
         raise Fault(f"no presence service runs: there is no {path}", UNREACHABLE)
@@ -35,7 +38,7 @@ def watch(
     told = 0
     with suppress(KeyboardInterrupt):
         for event in _events(f"ipc://{path}", until):
-            if ((wanted or group) and event["token"] not in wanted) or (uid and event["uid"] != uid):
+            if ((wanted or group) and event["token"] not in wanted) or (uid and event.get("uid") != uid):
                 continue
             options.print_json(event) if as_json else click.echo(_line(event))
             told += 1
@@ -56,5 +59,5 @@ def _events(endpoint: str, until: float) -> Iterator[dict[str, Any]]:
 
 
 def _line(event: dict[str, Any]) -> str:
-    parts = [event["kind"], event["token"], event["worker"], event["protocol"], event.get("reason")]
+    parts = [event["kind"], event["token"]] + [event.get(name) for name in ("worker", "protocol", "reason", "push_id")]
     return "\t".join([part for part in parts if part])

@@ -220,6 +220,23 @@ local function expire(most)
   return expired
 end
 
+local function expiring(most)
+  local found = { 'expiring' }
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, most)) do
+    use(name)
+    local left = most - (#found - 1) / 2
+    for _, seq in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, left)) do
+      local message = redis.call('ZRANGEBYSCORE', line, seq, seq)[1]
+      found[#found + 1] = name
+      found[#found + 1] = string.sub(message, 1, 18)
+    end
+    if #found > 2 * most then
+      break
+    end
+  end
+  return found
+end
+
 local function forget_keys(most)
   local members = redis.call('ZRANGEBYSCORE', recent, '-inf', now, 'LIMIT', 0, most)
   for _, member in ipairs(members) do
@@ -246,6 +263,8 @@ if operation == 'sweep' then
   local expired, forgotten, names = expire(most), forget_keys(most), forget_tokens(most, idle_ms)
   local more = expired >= most or forgotten >= most or names >= most
   result = { 'swept', expired, more and 1 or 0 }
+elseif operation == 'expiring' then
+  result = expiring(tonumber(ARGV[6]))
 elseif operation == 'totals' then
   result = { 'totals', whole(all, 'm') }
 else

@@ -64,6 +64,10 @@ class MessageStore(Protocol):
         """Removes up to `most` expired messages, and forgets as many old keys and tokens. Raises StorageError."""
         ...
 
+    def expiring(self, now_ms: int, most: int) -> list[tuple[bytes, bytes]]:
+        """(token, key) of those that `sweep` with the same arguments would remove. Raises StorageError."""
+        ...
+
     def totals(self) -> Totals:
         """Raises StorageError."""
         ...

@@ -105,6 +105,11 @@ class RedisMessages:
         self._unswept = [shard for shard, (_, _, more) in zip(shards, answers, strict=True) if more]
         return Swept(sum([expired for _, expired, _ in answers]), bool(self._unswept))
 
+    def expiring(self, now_ms: int, most: int) -> list[tuple[bytes, bytes]]:
+        shards = self._unswept or list(range(SHARDS))
+        answers = self._run_in(shards, ["expiring", now_ms, *_COMMON, max(1, most // len(shards))])
+        return [pair for _, *flat in answers for pair in zip(flat[::2], flat[1::2], strict=True)]
+
     def totals(self) -> Totals:
         answers = self._run_in(list(range(SHARDS)), ["totals", 0, *_COMMON])
         return Totals(sum([answer[1] for answer in answers]), sum(self._bytes))

@@ -162,6 +162,16 @@ class SqliteMessages:
             self._db.execute("DELETE FROM tokens WHERE id = ?", (token,))
         return len(rows)
 
+    def expiring(self, now_ms: int, most: int) -> list[tuple[bytes, bytes]]:
+        try:
+            return self._db.execute(
+                "SELECT tokens.token, key FROM messages JOIN tokens ON tokens.id = messages.token"
+                " WHERE expires <= ? ORDER BY expires LIMIT ?",
+                (now_ms, most),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StorageError(f"messages: {error}") from None
+
     def totals(self) -> Totals:
         try:
             return Totals(*self._db.execute("SELECT messages, bytes FROM totals").fetchone())

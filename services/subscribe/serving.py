@@ -27,6 +27,7 @@ def serve(settings: Settings, index: int) -> int:
             settings.subscribes_openly,
             clear,
             known_s=settings.known_token_days * 86400.0,
+            tells=settings.keeps_events,
         )
         service.answers(*internal(Internal.SUBSCRIBE), idempotent=True)(topics.subscribe)
         service.answers(*internal(Internal.MEMBERS), idempotent=True)(topics.members)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgpack
 
 from services.library import ClientCall, refusal
+from services.storage.events import SUBSCRIBED, Event, Outbox
 from services.storage.interfaces import Codes, Devices, Sessions, Users
 from services.subscribe.policies import Policy
 from services.subscribe.requests import SubscribeRequest, check_owner, parse_request
@@ -30,6 +31,8 @@ class Storage(Protocol):
     def users(self) -> Users: ...
     @property
     def codes(self) -> Codes: ...
+    @property
+    def outbox(self) -> Outbox: ...
 
 
 class Subscriptions:
@@ -44,10 +47,13 @@ class Subscriptions:
         clear: Clearing,
         clock: Callable[[], float] = time.time,
         known_s: float = 0.0,
+        *,
+        tells: bool = False,
     ) -> None:
-        """`known_s`: seconds that tokens without a user are known for (`to: all`)."""
+        """`known_s`: seconds that tokens without a user are known for (`to: all`). `tells`: events are kept."""
         self._storage, self._tokens, self._policy = storage, tokens, policy
         self._anybody, self._clear, self._clock, self._known_s = anybody, clear, clock, known_s
+        self._tells = tells
         self._owners = Owners(storage)
         self._making = threading.Lock()
 
@@ -81,6 +87,8 @@ class Subscriptions:
             self._storage.devices.add(request.uid, token, request.protocol, now)
         elif self._known_s:
             self._storage.devices.meet(token, now + self._known_s, now)
+        if self._tells:
+            self._storage.outbox.put([_event(request, token, int(now * 1000))], int(now * 1000))
         return {"token": token}
 
     def _check_login(self, request: SubscribeRequest, now: float) -> None:
@@ -135,6 +143,17 @@ class Subscriptions:
     def _forget(self, uid: str, token: str) -> bool:
         self._owners.disclaim(token, uid, self._clock())
         return self._storage.devices.remove(uid, token)
+
+
+def _event(request: SubscribeRequest, token: str, at: int) -> Event:
+    fields = {
+        "uid": request.uid,
+        "protocol": request.protocol,
+        "address": request.address,
+        "made": request.token is None,
+        "at": at,
+    }
+    return Event(f"{token}/{SUBSCRIBED}/{at}", SUBSCRIBED, token, fields)
 
 
 def _answer(answer: Callable[[Mapping[str, Any]], dict[str, Any]], call: ClientCall) -> bytes:

@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from services.storage.events import KINDS
 from tests.clients.kinds import connect
+from tests.clients.senders import OFFLINE, STORED, RawSender
 from tests.clients.webhook_receiver import Receiver, receiving
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.presence_watchers import hear, watching
 from tests.fleet.processes import wait_until
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -31,7 +34,7 @@ class Events(NamedTuple):
     def are_confirmed(self) -> bool:
         """Whether the outbox has none, as STAT1 says, and has had all that came."""
         services = self.fleet.stat()["services"]
-        figures = next(said["figures"] for name, said in services.items() if name.startswith("events"))
+        figures = next(said["figures"] for name, said in services.items() if name.startswith("events/"))
         numbers = [event["number"] for event in self.receiver.events()]
         return bool(figures["last"] >= max(numbers) and not figures["waiting"])
 
@@ -62,6 +65,38 @@ def test_who_comes_and_goes(events: Events) -> None:
     assert 0 <= went["duration_ms"] == went["at"] - went["since"] < 20_000
     assert went["token_sequence"] == came["token_sequence"] + 1
     assert events.receiver.forged == 0
+
+
+def test_what_becomes_of_pushes(events: Events) -> None:
+    with RawSender(events.fleet.endpoint) as sender, watching(events.fleet) as watcher:
+        hear(events.fleet, watcher)
+        assert sender.push("dora", b"lost") == OFFLINE
+        assert sender.push("dora", b"kept", ttl=600) == STORED
+        assert sender.push("dora", b"short", ttl=1, collapse="x") == STORED
+        wait_until(lambda: events.kinds("dora").count("expired") == 1, "the short one has expired")
+        with connect("v2", events.fleet.address) as client:
+            client.subscribe("dora", ack=True)
+            packet = client.read_push()
+            assert packet.body == b"kept"
+            client.acknowledge(packet.message_id)
+            wait_until(lambda: "acknowledged" in events.kinds("dora"), "it is acknowledged")
+        wait_until(lambda: "disconnected" in events.kinds("dora"), "it has gone")
+        told = {event["kind"]: event for event in events.of("dora")}
+        assert sorted(events.kinds("dora")) == sorted([*KINDS, "unreached", "unreached"])
+        unreached = [event for event in events.of("dora") if event["kind"] == "unreached"]
+        assert [event["stored"] for event in unreached] in ([False, True, True], [True, False, True])
+        kept = {event["push_id"] for event in unreached if event["stored"]}
+        assert kept == {told["acknowledged"]["push_id"], told["expired"]["push_id"]}
+        assert (told["subscribed"]["protocol"], told["subscribed"]["made"]) == ("v2", False)
+        for series in (("connected", "disconnected"), ("subscribed", "unreached", "expired", "acknowledged")):
+            numbers = [event["token_sequence"] for event in events.of("dora") if event["kind"] in series]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        # and the same on the stream
+        wait_until(lambda: len(watcher.read("dora")) == len(events.of("dora")), "the stream has them")
+        by_id = {event["id"]: event for event in watcher.events}
+        assert all(
+            event.items() - {("number", event["number"])} <= by_id[event["id"]].items() for event in told.values()
+        )
 
 
 @pytest.mark.parametrize("mode", ["fail", "redirect"])

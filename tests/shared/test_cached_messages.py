@@ -59,7 +59,7 @@ def test_operations_spelled_out():
         [Store(b"alice", KEY, 3, 0, 1_700_000_000_000, "score", "billing", b"hi"), Clear(b"bob")]
     )
     assert msgpack.unpackb(body) == [
-        ["store", b"alice", KEY, 3, 0, 1_700_000_000_000, "score", "billing", b"hi"],
+        ["store", b"alice", KEY, 3, 0, 1_700_000_000_000, "score", "billing", b"hi", False],
         ["clear", b"bob"],
     ]
 

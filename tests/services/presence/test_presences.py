@@ -27,7 +27,8 @@ class Asked:
         self.now = NOW
         self.storage = storage
         self.events: list[tuple[str, str | None]] = []
-        self.topic = PresenceTopic(storage, self._publish, lambda: self.now)
+        self.others: list[Any] = []
+        self.topic = PresenceTopic(storage, self._publish, lambda: self.now, self.others.extend)
         self.numbers: dict[str, int] = {}
 
     def _publish(self, transitions: Any) -> None:
@@ -257,3 +258,12 @@ def test_an_event() -> None:
         "reason": "kicked",
         "duration_ms": 9,
     }
+
+
+def test_events_of_other_services_are_published_as_they_are(asked: Asked) -> None:
+    text = '{"kind": "expired", "token": "a", "number": 7}'
+    assert asked.ask(op="tell", events=[text]) == {}
+    assert asked.others == [{"kind": "expired", "token": "a", "number": 7}]
+    for events in ([], ["no JSON"], ["[]"], ['{"kind": "other"}'], 7):
+        assert asked.ask(op="tell", events=events) == ({} if events == [] else 400)
+    assert len(asked.others) == 1

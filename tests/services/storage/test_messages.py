@@ -262,3 +262,20 @@ def test_a_clock_that_is_set_back_makes_no_number_twice(stores):
     cache.apply([store(1), store(2, expires=NOW + 5)], NOW)
     assert cache.apply([store(3)], NOW - 10**9) == [Stored(at(3), 0)]
     assert seqs(cache, NOW - 10**9) == [1, 2, 3]
+
+
+def test_what_expires_can_be_seen_before_it_goes(stores):
+    cache = stores.new(Bounds())
+    tokens = [b"t%d" % number for number in range(5)]
+    cache.apply([store(n, token, NOW + 10 + n) for token in tokens for n in range(3)], NOW)
+    assert cache.expiring(NOW + 9, 500) == []
+    seen = cache.expiring(NOW + 11, 500)
+    assert sorted(seen) == sorted((token, key(n)) for token in tokens for n in range(2))
+    assert cache.sweep(NOW + 11, 500).expired == 10
+    assert cache.expiring(NOW + 11, 500) == []
+    steps = 0
+    while some := cache.expiring(NOW + 99, 2):  # as many as a sweep takes
+        assert cache.sweep(NOW + 99, 2).expired == len(some)
+        steps += 1
+    assert steps >= 1
+    assert cache.totals().messages == 0

@@ -1,13 +1,17 @@
 """The topics of the subscribe service, on a real storage in a file."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
+import ujson
 
 from services.library import ClientCall, Refusal
+from services.storage.events import Keeping
 from services.storage.interfaces import Session, Storage
+from services.storage.sqlite_storage import SqliteStorage
 from services.subscribe.policies import everybody
 from services.subscribe.requests import SubscribeRequest
 from services.subscribe.subscriptions import Subscriptions
@@ -23,9 +27,9 @@ def cannot(token: str) -> bool:
 
 
 def subscriptions(
-    storage: Any, anybody: bool = False, policy: Any = everybody, clear: Clearing = cannot, known_s: float = 0.0
+    storage: Any, anybody: bool = False, policy: Any = everybody, clear: Clearing = cannot, known_s: float = 0.0, **more: Any
 ) -> Subscriptions:
-    return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, clear, lambda: NOW, known_s)
+    return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, clear, lambda: NOW, known_s, **more)
 
 
 def call(**fields: Any) -> ClientCall:
@@ -53,6 +57,19 @@ def test_tokens_are_made_or_taken_as_they_are(storage: Storage):
     assert sub(topics, token=made) == made
     assert sub(topics, token="alice") == "alice"
     assert sub(topics, token="\n") == 400
+
+
+def test_who_subscribes_is_told_where_events_are_kept(tmp_path: Path):
+    with SqliteStorage(tmp_path / "push.db", keeping=Keeping(1000)) as storage:
+        topics = subscriptions(storage, tells=True)
+        made = sub(topics)
+        sub(topics, token="alice", login=login("u"))
+        sub(topics, token="\n")
+        told = [ujson.loads(one.json()) for one in storage.outbox.read(0, 9)]
+    assert [(one["kind"], one["token"], one["uid"], one["made"], one["at"]) for one in told] == [
+        ("subscribed", made, None, True, NOW * 1000),
+        ("subscribed", "alice", "u", False, NOW * 1000),
+    ]
 
 
 def test_devices_of_a_user_are_kept(storage: Storage):

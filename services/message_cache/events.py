@@ -1,0 +1,67 @@
+"""Events of messages: those that were acknowledged, that have expired, that have reached nobody.
+
+Each is in the outbox before whoever asked is answered, and before its message goes. So a cache that is killed leaves a
+message of which it is told again, under the same id, and none of which nobody is told.
+"""
+
+from collections.abc import Sequence
+
+from services.storage.events import ACKNOWLEDGED, EXPIRED, UNREACHED, Event, Outbox
+from services.storage.messages import MessageStore
+from shared.cached_messages import Copy, Drop, Messages, Operation, Read, Result, Store, Stored, prefix_and_position
+from shared.push_ids import push_id
+
+
+class MessageEvents:
+    """Puts them into the outbox. Raises StorageError, and then nothing may be done, or said to be done."""
+
+    def __init__(self, store: MessageStore, outbox: Outbox) -> None:
+        self._store, self._outbox = store, outbox
+
+    def before(self, operations: Sequence[Operation], now_ms: int) -> None:
+        """What these will take out was acknowledged, or can never be delivered."""
+        drops = [each for each in operations if isinstance(each, Drop)]
+        events = []
+        for refused, kind, more in ((False, ACKNOWLEDGED, {}), (True, UNREACHED, {"stored": False})):
+            wanted = [Read(each.token, seq - 1, 1, 0) for each in drops if each.refused == refused for seq in each.seqs]
+            there = self._there(wanted, now_ms)
+            events += [message_event(kind, token, key, now_ms, **more) for token, key, _ in there]
+        self._outbox.put(events, now_ms)
+
+    def behind(self, operations: Sequence[Operation], results: Sequence[Result], now_ms: int) -> None:
+        """What these have stored for clients that are away has reached nobody.
+
+        A copy may have: it has come before. It has not if it is still there.
+        """
+        pairs = [
+            (each, result)
+            for each, result in zip(operations, results, strict=True)
+            if isinstance(each, Store) and each.absent and isinstance(result, Stored | Copy)
+        ]
+        reads = [Read(each.token, result.seq - 1, 1, 0) for each, result in pairs if isinstance(result, Copy)]
+        there = [*self._there(reads, now_ms)]
+        there += [(each.token, each.key, each.expires) for each, result in pairs if isinstance(result, Stored)]
+        events = [
+            message_event(UNREACHED, token, key, now_ms, stored=True, expires=expires) for token, key, expires in there
+        ]
+        self._outbox.put(events, now_ms)
+
+    def expire(self, now_ms: int, most: int) -> None:
+        """What the sweep with the same arguments will remove has expired."""
+        gone = self._store.expiring(now_ms, most)
+        self._outbox.put([message_event(EXPIRED, token, key, now_ms) for token, key in gone], now_ms)
+
+    def _there(self, reads: Sequence[Read], now_ms: int) -> list[tuple[bytes, bytes, int]]:
+        """(token, key, expiry) of the one message that each read is for, as far as it is there."""
+        found = []
+        results = self._store.apply(reads, now_ms) if reads else []
+        for read, result in zip(reads, results, strict=True):
+            if isinstance(result, Messages) and result.messages and result.messages[0].seq == read.after + 1:
+                found.append((read.token, result.messages[0].key, result.messages[0].expires))
+        return found
+
+
+def message_event(kind: str, token: bytes, key: bytes, now_ms: int, **more: bool | int) -> Event:
+    """What is told of a message."""
+    push = push_id(*prefix_and_position(key))
+    return Event(f"{push}/{kind}", kind, token.decode(), {"push_id": push, "at": now_ms, **more})

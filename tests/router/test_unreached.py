@@ -1,0 +1,79 @@
+"""Pushes that have reached nobody, told to the events service."""
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from router import unreached
+from shared import bus
+from shared.calls import RETURN1, Call, Internal, encode_answer, internal
+from shared.outcomes import Outcome
+from tests.router.driven_core import STARTED_MS, Sent, push2
+from tests.router.driven_services import DrivenServices
+
+EVENTS = internal(Internal.EVENTS)
+ON = {"event_webhook_url": "http://there/", "event_webhook_secret_file": "secret"}
+
+
+def answer(core: DrivenServices, *outcomes: int) -> Sent:
+    [sent] = core.sent()
+    core.say(sent.worker, bus.encode_outcomes(sent.batch.number, bytes(outcomes)))
+    return sent
+
+
+def told(call: Call) -> list[Any]:
+    return list(msgpack.unpackb(call.body)["events"])
+
+
+def test_offline_pushes_are_told_with_their_ids() -> None:
+    core = DrivenServices(**ON)
+    core.serve(b"e", EVENTS, idempotent=True)
+    core.ask(*push2(b"r1", [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]))
+    sent = answer(core, Outcome.OFFLINE, Outcome.SENT, Outcome.OFFLINE)
+    [call] = core.given(b"e")
+    prefix = sent.batch.segments[0].id_prefix.hex()
+    at = {token: f"{prefix}-{position}" for token, _, position in sent.pushes}
+    tokens = [token for token, *_ in sent.pushes]
+    assert told(call) == [[one.decode(), at[one], STARTED_MS] for one in (tokens[0], tokens[2])]
+    core.ask(*push2(b"r2", [(b"d", b"1")]))
+    answer(core, Outcome.OFFLINE)
+    assert core.given(b"e") == []  # one call at a time
+    core.tell(b"e", *encode_answer(RETURN1, call.number, 0))
+    [second] = core.given(b"e")
+    assert [one[0] for one in told(second)] == ["d"]
+    assert core.core.counters["events_told"] == 2
+
+
+def test_what_was_held_is_told_too() -> None:
+    core = DrivenServices(**ON)
+    core.serve(b"e", EVENTS, idempotent=True)
+    core.ask(*push2(b"r1", [(b"a", b"1")]))
+    sent = answer(core, bus.HELD)
+    assert core.given(b"e") == []
+    core.say(sent.worker, bus.encode_late(sent.batch.number, [(0, Outcome.OFFLINE)]))
+    [call] = core.given(b"e")
+    assert [one[0] for one in told(call)] == ["a"]
+
+
+def test_it_waits_for_the_service_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unreached, "WAITING_MAX", 2)
+    core = DrivenServices(**ON)
+    for number in range(4):
+        core.ask(*push2(b"r%d" % number, [(b"t%d" % number, b"1")]))
+        answer(core, Outcome.OFFLINE)
+    assert core.core.counters["events_dropped"] == 2
+    core.serve(b"e", EVENTS, idempotent=True)
+    core.now += 1
+    core.turn()
+    [call] = core.given(b"e")
+    assert [one[0] for one in told(call)] == ["t0", "t1"]
+
+
+def test_nothing_is_gathered_where_nobody_wants_it() -> None:
+    core = DrivenServices()
+    core.serve(b"e", EVENTS, idempotent=True)
+    core.ask(*push2(b"r1", [(b"a", b"1")]))
+    answer(core, Outcome.OFFLINE)
+    assert core.given(b"e") == []
+    assert core.core.parts.pushes.unreached is None
