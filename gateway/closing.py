@@ -3,6 +3,7 @@
 import logging
 import time
 
+from gateway.connection_lines import ConnectionLines
 from gateway.connections import Connection, Protocol
 from gateway.log_limits import LineLimit
 from gateway.tables import PROTOCOL_NAMES
@@ -10,6 +11,7 @@ from shared.log_events import Event
 from shared.reasons import CloseReason
 
 logger = logging.getLogger("gateway.connections")
+lines = ConnectionLines(logger)
 
 ORDINARY = "ordinary"
 #: At which level is logged what is not out of the ordinary; set once, at start.
@@ -44,10 +46,13 @@ def count_close(counters: dict[str, int], reason: CloseReason) -> None:
 
 def log_open(connection: Connection) -> None:
     """One line when a client has been bound to its token: from then on it is known who it is."""
-    if logger.isEnabledFor(_levels[ORDINARY]) and _OPENS.allows():
-        token, protocol = (connection.token or b"").decode(), PROTOCOL_NAMES[Protocol(connection.protocol)]
-        event = Event("opened", address=connection.address, protocol=protocol, token=token, uid=connection.uid)
-        logger.log(_levels[ORDINARY], event)
+    level = _levels[ORDINARY]
+    if logger.isEnabledFor(level) and _OPENS.allows():
+        lines.add(level, _opened, connection.address, connection.protocol, connection.token, connection.uid)
+
+
+def _opened(address: str, protocol: int, token: bytes, uid: str | None) -> Event:
+    return Event("opened", address=address, protocol=PROTOCOL_NAMES[Protocol(protocol)], token=token.decode(), uid=uid)
 
 
 def log_close(connection: Connection, reason: CloseReason, detail: str) -> None:
@@ -58,18 +63,33 @@ def log_close(connection: Connection, reason: CloseReason, detail: str) -> None:
     ordinary = reason in _ORDINARY
     level = logging.INFO if not ordinary else _levels[ORDINARY] if connection.token else logging.DEBUG
     if logger.isEnabledFor(level) and _CLOSES.allows():
-        event = Event(
-            "closed",
-            address=connection.address,
-            reason=reason.value,
-            protocol=PROTOCOL_NAMES[Protocol(connection.protocol)],
-            token=(connection.token or b"-").decode(),
-            seconds=_seconds_bound(connection),
-            unsent_bytes=len(connection.output) if connection.output else None,
-            unacknowledged=len(connection.unacknowledged) if connection.unacknowledged else None,
-            detail=detail,
-        )
-        logger.log(level, event)
+        seconds, unsent = _seconds_bound(connection), len(connection.output or b"")
+        waiting = (unsent or None, len(connection.unacknowledged or ()) or None)
+        who = (connection.address, connection.protocol, connection.token or b"-")
+        lines.add(level, _closed, *who, reason, seconds, *waiting, detail)
+
+
+def _closed(
+    address: str,
+    protocol: int,
+    token: bytes,
+    reason: CloseReason,
+    seconds: float | None,
+    unsent_bytes: int | None,
+    unacknowledged: int | None,
+    detail: str,
+) -> Event:
+    return Event(
+        "closed",
+        address=address,
+        reason=reason.value,
+        protocol=PROTOCOL_NAMES[Protocol(protocol)],
+        token=token.decode(),
+        seconds=seconds,
+        unsent_bytes=unsent_bytes,
+        unacknowledged=unacknowledged,
+        detail=detail,
+    )
 
 
 def _seconds_bound(connection: Connection) -> float | None:

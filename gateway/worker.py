@@ -23,7 +23,8 @@ from gateway.bus_keys import load_bus_keys, needs_keys
 from gateway.bus_link import BusLink
 from gateway.calls import Calls
 from gateway.client_loop import ClientLoop
-from gateway.closing import log_connections, take_left_out
+from gateway.closing import lines, log_connections, take_left_out
+from gateway.connection_lines import PAUSE_S
 from gateway.connections import Connection, Granted
 from gateway.conversations import Conversations
 from gateway.counters import new_counters
@@ -227,6 +228,7 @@ class Worker:
         ]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         self._clients.start(self._conversations)
+        lines.later = partial(self._clients.later, PAUSE_S)
         proxies = [ip_network(network) for network in split(self._settings.trusted_proxies)]
         self._acceptor = Acceptor(self._clients, self._settings.hello_timeout_s, proxies)
         self._kept = KeptListeners(self._acceptor, self._clients.ledger, partial(listener_path, self._settings))
@@ -257,6 +259,7 @@ class Worker:
         for link in self._links:
             link.close()
         self._context.term()
+        lines.write()
         logger.info("worker %s ended", self.name)
         return 0
 

@@ -13,6 +13,9 @@ class Logger:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def handle(self, record: logging.LogRecord) -> None:
+        self.log(record.levelno, record.msg)
+
     def isEnabledFor(self, level: int) -> bool:
         return level >= logging.INFO
 

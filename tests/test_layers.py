@@ -41,6 +41,7 @@ SHELLS = ROOTS | {
     "gateway.claiming",
     "gateway.client_loop",
     "gateway.closing",
+    "gateway.connection_lines",
     "gateway.conversations",
     "gateway.counters",
     "gateway.deliveries",

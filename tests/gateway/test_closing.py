@@ -89,3 +89,21 @@ def test_lines_a_second_are_limited_and_those_left_out_counted(monkeypatch, capl
         assert limit.allows()
     assert caplog.messages == ["2 lines about things were left out"]
     assert (limit.take_left_out(), limit.take_left_out()) == (2, 0)
+
+
+def test_lines_are_written_together_each_with_its_own_time(bound, caplog, monkeypatch):
+    asked = []
+    monkeypatch.setattr(closing.lines, "later", asked.append)
+    with caplog.at_level(logging.DEBUG):
+        log_open(bound)
+        before = time.time()
+        log_close(bound, CloseReason.KICKED, "")
+        assert (caplog.messages, len(asked)) == ([], 1)
+        while time.time() < before + 0.01:
+            pass
+        asked.pop()()
+        assert [text.partition(" ")[0] for text in caplog.messages] == ["opened", "closed"]
+        assert all(record.created <= before + 0.005 for record in caplog.records)
+        log_open(bound)
+        assert len(asked) == 1
+        asked.pop()()
