@@ -72,7 +72,7 @@ def serve(settings: Settings) -> int:
     )
     metrics = FleetCollector(
         [Figures(router.stat) for router in routers],
-        lambda: http_families(counted, gate, lambda: server.refused),
+        lambda: http_families(counted, gate, lambda: server.refused, parts.push_times),
     )
     # A further group of routes is a WSGI application here.
     readers = Readers(access, settings.metrics_access)

@@ -14,7 +14,11 @@ DASHBOARD = json.loads((ROOT / "deploy/grafana/push-gateway.json").read_text())
 PANELS = DASHBOARD["panels"]
 TARGETS = [(panel, target) for panel in PANELS for target in panel["targets"]]
 #: Families of the API process, whose labels services/metrics/http.py gives.
-OF_THE_API = {"push_gateway_api_requests": {"status"}, "push_gateway_api_turned_away": {"bound"}}
+OF_THE_API = {
+    "push_gateway_api_requests": {"status"},
+    "push_gateway_api_turned_away": {"bound"},
+    "push_gateway_api_push_seconds": {"le"},
+}
 
 
 def _labels() -> dict[str, set[str]]:

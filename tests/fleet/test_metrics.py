@@ -69,6 +69,8 @@ def test_pushes_are_counted_once_and_timed(fleet: Fleet) -> None:
         assert grown("push_gateway_pushes_total", outcome="sent") == 7
         assert grown("push_gateway_push_outcome_seconds_count") == 7
         assert grown("push_gateway_push_queue_seconds_count") == 7
+        assert grown("push_gateway_api_push_seconds_count") == 7
+        assert grown("push_gateway_api_push_seconds_sum") > 0
         assert grown("push_gateway_worker_answer_seconds_count") == 7
         wait_until(lambda: grown("push_gateway_worker_delivery_seconds_count") == 7, "deliveries have been told")
         assert grown("push_gateway_api_requests_total", status="200") >= 7

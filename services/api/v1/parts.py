@@ -1,7 +1,7 @@
 """What the groups of routes are made of and with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flask
@@ -17,6 +17,7 @@ from services.api.problems import CODES, MEDIA_TYPE
 from services.api.v1.access import Access
 from services.api.v1.calls import Calls
 from services.sender.gevent import Sender
+from shared.durations import Durations
 from shared.settings import Settings
 
 
@@ -29,6 +30,8 @@ class Parts:
     calls: Calls
     figures: Callable[[], dict[str, Any]]
     access: Access
+    #: From a push's request to its outcome.
+    push_times: Durations = field(default_factory=Durations)
 
 
 def blueprint(name: str, about: str) -> APIBlueprint:

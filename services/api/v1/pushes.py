@@ -98,7 +98,7 @@ def routes(parts: Parts) -> APIBlueprint:
         options = {**body.options(), **origin()}
         if kind != "token":
             options["to"] = kind
-        sender = ready_sender(parts.sender)
+        sender, began = ready_sender(parts.sender), monotonic()
         try:
             tickets = sender.push_request(
                 [(target, payload) for target in targets], id=_scoped(header.idempotency_key), **options
@@ -107,6 +107,7 @@ def routes(parts: Parts) -> APIBlueprint:
             raise as_problem(error) from None
         until = monotonic() + body.patience_s()
         outcomes = [outcome_of(ticket, until - monotonic()) for ticket in tickets]
+        parts.push_times.add(monotonic() - began, len(tickets))
         if kind == "token":
             return answer(_answer(sender, targets, tickets, outcomes))
         counts = dict(tickets[0].detail or {})
