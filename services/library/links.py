@@ -29,6 +29,8 @@ class Link:
         self.last_fault = ""
         #: Questions after which the router has said all that it had to say before, and has read all that was sent.
         self.echoes_awaited = 0
+        #: How many of them need not be waited for any more, since the start.
+        self.echoes_over = 0
         self.outbox: deque[list[bytes]] = deque()
         self._policy, self._beat = policy, beat
         self._heartbeat_s, self._timeout_s = policy.heartbeat_s, policy.timeout_s
@@ -69,14 +71,31 @@ class Link:
         self._failures += 1
         self.state, self.last_fault = State.PAUSING, fault
         self._resume_at = now + self._policy.backoff(self._failures)
-        self.echoes_awaited = 0
+        self._end_echoes()
         self.outbox.clear()
         return True
 
     def close(self) -> None:
         """The end."""
-        self.state, self.echoes_awaited = State.CLOSED, 0
+        self.state = State.CLOSED
+        self._end_echoes()
         self.outbox.clear()
+
+    def await_echo(self, question: list[bytes]) -> int:
+        """Ask one; when `echoes_over` has come to the number that is returned, it has been answered, or never will."""
+        self.outbox.append(question)
+        self.echoes_awaited += 1
+        return self.echoes_over + self.echoes_awaited
+
+    def hear_echo(self) -> None:
+        """The answer to the oldest."""
+        if self.echoes_awaited:
+            self.echoes_awaited -= 1
+            self.echoes_over += 1
+
+    def _end_echoes(self) -> None:
+        self.echoes_over += self.echoes_awaited
+        self.echoes_awaited = 0
 
     def look(self, now: float) -> str | None:
         """Ends a pause that is over, says BEAT1 when it is time; the fault of a router that is silent for too long."""

@@ -153,8 +153,7 @@ class Protocol:
             self.statistics.strays += 1
 
     def _hello(self, number: int, frames: Sequence[bytes], now: float) -> None:
-        link = self.links[number]
-        link.echoes_awaited = max(0, link.echoes_awaited - 1)
+        self.links[number].hear_echo()
 
     def _fail(self, number: int, frames: Sequence[bytes], now: float) -> None:
         said = ujson.loads(frames[2])
@@ -232,6 +231,15 @@ class Protocol:
             link.outbox.append(frames)
         return len(links)
 
+    def mark(self) -> list[tuple[Link, int]]:
+        """What has been said to routers so far; `is_heard` tells when they have read it."""
+        return [(link, link.await_echo(self._hello_frames)) for link in self.links if link.is_serving]
+
+    @staticmethod
+    def is_heard(mark: Sequence[tuple[Link, int]]) -> bool:
+        """Whether every router has read what was said to it before `mark`, or is lost."""
+        return all(link.echoes_over >= echo for link, echo in mark)
+
     def leave(self) -> None:
         """No more calls, please. What is there is answered, then `phase` becomes LEFT."""
         if self.phase is not Phase.SERVING:
@@ -246,11 +254,13 @@ class Protocol:
 
     def _await_echoes(self) -> None:
         """A router answers HELLO1 when it has read all that was sent before, and has sent all that it had to say."""
-        hello: list[bytes] = [HELLO1, self._name.encode()[:64], b""]
         for link in self.links:
             if link.is_connected:
-                link.outbox.append(hello)
-                link.echoes_awaited += 1
+                link.await_echo(self._hello_frames)
+
+    @property
+    def _hello_frames(self) -> list[bytes]:
+        return [HELLO1, self._name.encode()[:64], b""]
 
     def _go_on_leaving(self) -> None:
         if any(link.echoes_awaited for link in self.links):

@@ -33,6 +33,8 @@ B = TypeVar("B", bound=BatchHandler)
 LEAVE_S = 8.0
 #: Tokens, and as many uids, in one REGROUP1.
 _REGROUPED_MAX = 1000
+#: Routers are given so long to read who has joined or left, in seconds.
+_REGROUP_WAIT_S = 1.0
 
 
 class Service:
@@ -188,7 +190,8 @@ class Service:
     def regroup(self, group: str, tokens: Sequence[str], uids: Sequence[str], joined: bool) -> int:
         """Tells all workers of members that have joined a group, or left it; how many routers were told.
 
-        Many are told in pieces.
+        Many are told in pieces. Returns when the routers have read it, or after a second: what is pushed to the group
+        from then on goes by it. Not from a callback of a Future.
         """
         told, most = len(self._routers), _REGROUPED_MAX
         with self._loop.lock:
@@ -197,5 +200,9 @@ class Service:
                 said = {"group": group, **some, "joined": joined}
                 body = ujson.dumps(said, escape_forward_slashes=False).encode()
                 told = min(told, self._loop.protocol.say([REGROUP1, body]))
+            mark = self._loop.protocol.mark()
         self._loop.wake()
+        with self._loop.changed:
+            if not self._loop.changed.wait_for(lambda: self._loop.protocol.is_heard(mark), _REGROUP_WAIT_S):
+                self.statistics.regroups_unheard += 1
         return told

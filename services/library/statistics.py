@@ -15,5 +15,6 @@ class Statistics:
     expired: int = 0  # waited here longer than anybody waits for the answer
     lost: int = 0  # their router was gone before the answer
     asks: int = 0  # calls of its own
+    regroups_unheard: int = 0  # of which a router had not heard within a second
     links_lost: int = 0
     strays: int = 0  # messages that could not be read

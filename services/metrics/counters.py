@@ -95,6 +95,7 @@ SERVICE = {
     "expired": "Calls that waited in the service for longer than anybody waits for the answer.",
     "lost": "Calls whose router was gone before the answer.",
     "asks": "Calls of its own, to other services.",
+    "regroups_unheard": "Changes of groups of which a router had not heard within a second.",
     "links_lost": "Times that a router was lost.",
     "strays": "Messages of routers that could not be read.",
 }

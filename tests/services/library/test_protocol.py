@@ -254,6 +254,27 @@ def test_everybody_who_serves_is_told():
     assert service.sent() == [(0, [b"REGROUP1", b"{}"]), (1, [b"REGROUP1", b"{}"])]
 
 
+def test_it_knows_when_routers_have_read_what_was_said():
+    service = Service(routers=3)
+    service.protocol.connection_lost(2, 0.0, "ended")
+    first, second = service.protocol.mark(), service.protocol.mark()
+    assert kinds(service) == [b"HELLO1"] * 4
+    assert not service.protocol.is_heard(first)
+    service.receive(0, [b"HELLO1", b"{}"])
+    assert not service.protocol.is_heard(first)
+    service.receive(1, [b"HELLO1", b"{}"])
+    assert service.protocol.is_heard(first)
+    assert not service.protocol.is_heard(second)
+    service.receive(0, [b"HELLO1", b"{}"])
+    service.protocol.connection_lost(1, 0.0, "ended")
+    assert service.protocol.is_heard(second)
+    service.receive(0, [b"HELLO1", b"{}"])  # nobody has asked
+    third = service.protocol.mark()
+    assert not service.protocol.is_heard(third)
+    service.protocol.close()
+    assert service.protocol.is_heard(third)
+
+
 # --- the end
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import ujson
 
-from services.library import ClientCall, Refusal, Returned, Service
+from services.library import ClientCall, Refusal, Returned, Service, services
 from shared.calls import Internal, decode_call, internal
 from tests.fleet.processes import DEADLINE_S, wait_until
 from tests.services.library.router_socket import ServiceRouter
@@ -171,7 +171,20 @@ def test_it_asks_and_tells(router: ServiceRouter, service: Service):
     call = decode_call(next(frames for frames in router.received if frames[0] == b"ASK1"))
     assert call.head == {"uid": "u", "signal": 0, "sub_signal": 2, "timeout_ms": 5000, "key": "u"}
     assert service.regroup("g", ["t"], ["u"], joined=True) == 1
-    assert regrouped(router, 1) == [{"group": "g", "tokens": ["t"], "uids": ["u"], "joined": True}]
+    (regroup,) = [frames for frames in router.received if frames[0] == b"REGROUP1"]  # it has been read
+    assert ujson.loads(regroup[1]) == {"group": "g", "tokens": ["t"], "uids": ["u"], "joined": True}
+    assert service.statistics.regroups_unheard == 0
+
+
+def test_a_router_that_does_not_read_is_not_waited_for_for_ever(
+    router: ServiceRouter, service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(services, "_REGROUP_WAIT_S", 0.01)
+    start(service)
+    router.silent = True
+    assert service.regroup("g", ["t"], ["u"], joined=True) == 1
+    assert service.statistics.regroups_unheard == 1
+    router.silent = False
 
 
 def regrouped(router: ServiceRouter, count: int) -> list[dict[str, Any]]:
