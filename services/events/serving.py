@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from services.events.counters import Counters
@@ -17,7 +18,7 @@ from services.library import Service
 from services.storage.events import Outbox
 from services.storage.opening import open_storage
 from shared.calls import Internal, internal
-from shared.errors import StorageError
+from shared.errors import SettingsError, StorageError
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,22 @@ def open_receivers(settings: Settings) -> list[Receiver]:
         secret = read_secret(Path(settings.event_webhook_secret_file))
         timeout_s, most = settings.event_webhook_timeout_s, settings.event_webhook_batch
         receivers.append(Webhook(settings.event_webhook_url, secret, timeout_s, most))
+    if settings.kafka_events_topic:
+        receivers.append(_open_topic(settings))
     return receivers
+
+
+def _open_topic(settings: Settings) -> Receiver:
+    try:
+        topics = import_module("services.events.topics")
+        options = import_module("services.kafka_bridge.options")
+        said = import_module("services.kafka_bridge.serving").options_file(settings)
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise SettingsError("kafka_brokers", "confluent-kafka is not installed: push-gateway[kafka]") from None
+    topic: Receiver = topics.KafkaTopic(options.producer_options(settings, said), settings.kafka_events_topic)
+    return topic
 
 
 def _look(outbox: Outbox, counters: Counters, deliveries: Sequence[Delivery], ended: threading.Event) -> None:

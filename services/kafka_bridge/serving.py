@@ -43,7 +43,7 @@ def serve(settings: Settings) -> int:
 
     Raises SettingsError.
     """
-    said = _options_file(settings)
+    said = options_file(settings)
     endpoints = reachable_endpoints(settings)
     if not endpoints:
         raise SettingsError("kafka_brokers", "no router runs on this host: nobody would take the pushes")
@@ -66,7 +66,8 @@ def serve(settings: Settings) -> int:
             tracing.close()
 
 
-def _options_file(settings: Settings) -> dict[str, str]:
+def options_file(settings: Settings) -> dict[str, str]:
+    """What it says, by name. Raises SettingsError."""
     if not settings.kafka_options_file:
         return {}
     try:

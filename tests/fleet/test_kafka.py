@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,12 @@ def log(fleet: Fleet, index: int = 0) -> str:
 
 def wait_for_no_lag(broker: "Broker", topic: str, partitions: int = 1) -> None:
     wait_until(lambda: broker.lag(topic, topic, partitions) == 0, "no lag", PATIENCE_S)
+
+
+def figure(fleet: Fleet, name: str) -> int:
+    """What the events service says of itself; -1 while it does not."""
+    services = fleet.stat()["services"]
+    return next((said["figures"].get(name, -1) for who, said in services.items() if who.startswith("events/")), -1)
 
 
 def online(fleet: Fleet, token: str) -> Conversation:
@@ -181,3 +188,27 @@ def test_settings_that_do_not_do(fleet: Fleet, settings: dict[str, str], complai
     assert bridge.wait() == 2
     assert complaint in bridge.log
     del fleet.processes["kafka-bridge"]
+
+
+def test_events_go_to_a_topic_in_order_and_outlive_a_kill(broker: "Broker", start_fleet: StartFleet) -> None:
+    topic = broker.make_topic("events", 4)
+    settings = {"kafka_brokers": broker.address, "kafka_events_topic": topic}
+    fleet = start_fleet(workers=1, services="presence", **settings)
+    tokens = [f"guest-{number}" for number in range(12)]
+    for number, token in enumerate(tokens):
+        if number == 4:
+            fleet.kill_service("events")
+        if number == 8:
+            fleet.start_events()
+        online(fleet, token).wire.close()
+    wait_until(lambda: figure(fleet, "waiting") == 0 and figure(fleet, "last") == 2 * len(tokens), "all has gone")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in broker.read(topic, 2 * len(tokens) + figure(fleet, "kafka_repeated")):
+        event = json.loads(record.value())
+        assert (record.key().decode(), dict(record.headers())["kind"].decode()) == (event["token"], event["kind"])
+        found.setdefault(event["token"], []).append(event)
+    for token in tokens:
+        by_id = list({event["id"]: event for event in found[token]}.values())
+        assert [event["kind"] for event in by_id] == ["connected", "disconnected"]
+        assert by_id[1]["token_sequence"] == by_id[0]["token_sequence"] + 1
+    assert fleet.stop_service("events") == 0
