@@ -9,11 +9,11 @@ import click
 from services.pushctl import options
 from services.pushctl.cached_messages import kept_for
 from services.pushctl.calls import ask
-from services.pushctl.diagnoses import Evidence, explained, known_workers
 from services.pushctl.faults import FAILED, UNREACHABLE, Fault
-from services.pushctl.hops import as_lines as message_lines
-from services.pushctl.hops import joined
 from services.pushctl.rings import Rings
+from services.status.diagnoses import Evidence, explained, known_workers
+from services.status.hops import as_lines as message_lines
+from services.status.hops import joined
 from shared.calls import Internal
 from shared.errors import PushError
 from shared.settings import Settings

@@ -1,6 +1,7 @@
 """The dashboard in headless Chromium, before a real fleet."""
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import websocket
 
+from shared.tokens import slot_of
 from tests.clients.kinds import connect
 from tests.examples.browsers import Browser, Window, chromium
 from tests.fleet.fleet_process import Fleet
@@ -109,6 +111,42 @@ def test_finds_a_token_and_pushes_to_it_by_keyboard(browser: Browser, fleet: Fle
         window.press("Enter")
         window.wait_for("document.querySelector('#push-answer').innerText === 'SENT'")
         assert client.read_push().body == b"hello"
+    assert_no_faults(window, fleet)
+
+
+def test_shows_where_a_token_lies_and_what_became_of_its_pushes(browser: Browser, fleet: Fleet) -> None:
+    window = open_page(browser, fleet)
+    window.wait_for("!document.querySelector('#page').hidden")
+    api = Api(fleet)
+    assert api.push({"token": "traced", "payload": "while away", "ttl": 60}).body["results"][0]["outcome"] == "STORED"
+    with connect("v2", fleet.address) as client:
+        client.subscribe("traced", ack=True)
+        client.acknowledge(client.read_push().message_id)
+        assert api.push({"token": "traced", "payload": "x"}).body["results"][0]["outcome"] == "SENT"
+        client.acknowledge(client.read_push().message_id)
+
+        def acknowledged() -> bool:
+            window.run("document.querySelector('#search-token').value = 'traced'")
+            window.run("document.querySelector('#search').requestSubmit()")
+            window.wait_for("document.querySelector('#search-answer').innerText.includes('Lately')")
+            return "2 pushed, 2 acknowledged" in window.text("#search-answer dd")
+
+        wait_until(acknowledged, "both acknowledgements are shown", 20)
+        told = api("GET", "/v1/tokens/traced/explanation").body
+    assert (told["online"], told["slot"], told["worker"]) == (True, slot_of(b"traced"), told["owner"])
+    newest, oldest = window.text("#search-recent summary")
+    assert re.fullmatch(r"[\d:]{8} 1 bytes: SENT after [\d.]+ ms, acknowledged after [\d.]+ ms", newest)
+    assert "STORED" in oldest
+    window.run("document.querySelector('#search-recent summary').click()")
+    assert any(f"{told['owner']}: received" in hop for hop in window.text("#search-recent details[open] li"))
+    window.wait_for("document.querySelectorAll('.ring .mark').length === 1")
+    where = window.run("({...document.querySelector('.ring .mark').dataset})")
+    assert where == {"slot": str(told["slot"]), "owner": told["owner"]}
+    assert f"slot {told['slot']} of {told['owner']}" in window.text("#search-answer dd")
+    window.run("window.drawn = document.querySelector('.ring')")
+    window.wait_for(
+        "document.querySelector('.ring') !== window.drawn && document.querySelector('.ring .mark') !== null"
+    )
     assert_no_faults(window, fleet)
 
 

@@ -19,7 +19,7 @@ from werkzeug.routing import BaseConverter
 from services.api.handlers import SLASH
 from services.api.problems import Problem
 from services.api.request_ids import ROUTE
-from services.api.v1 import bulk, connections, fleet, groups, messages, pushes, shapes, users
+from services.api.v1 import bulk, connections, explanations, fleet, groups, messages, pushes, shapes, users
 from services.api.v1.access import check_query
 from services.api.v1.parts import Parts, request_id
 from services.api.v1.requests import Request
@@ -35,6 +35,7 @@ GROUPS: tuple[Callable[[Parts], APIBlueprint], ...] = (
     groups.routes,
     users.routes,
     messages.routes,
+    explanations.routes,
     fleet.routes,
 )
 

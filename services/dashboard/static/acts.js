@@ -4,6 +4,7 @@ import { element, find } from "/dashboard/elements.js";
 import { ask } from "/dashboard/server.js";
 
 const MESSAGES_MAX = 20;
+const RECENT_MAX = 5;
 const at = (token) => encodeURIComponent(token);
 const fault = (answer) => answer.body.detail ?? answer.body.error ?? `status ${answer.status}`;
 
@@ -11,10 +12,57 @@ function lines(place, pairs) {
   place.replaceChildren(...pairs.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
 }
 
+// Where the token lies that was asked for last: what drawRing needs; null: none was.
+export let searched = null;
+
+const hopsOf = (message, what) => message.hops.filter((hop) => hop.what === what);
+const clock = (us) => new Date(us / 1000).toLocaleTimeString("en-GB");
+
+// "13:23:51 5 bytes: SENT after 0.6 ms, acknowledged after 41.2 ms"
+function story(message) {
+  const [first] = message.hops;
+  const after = (hop) => `${((hop.at - first.at) / 1000).toFixed(1)} ms`;
+  const answered = message.hops.findLast((hop) => hop.what.startsWith("answered"));
+  const [acknowledged] = hopsOf(message, "acknowledged");
+  const parts = [answered ? `${message.outcome} after ${after(answered)}` : message.outcome ?? "under way"];
+  if (acknowledged) parts.push(`acknowledged after ${after(acknowledged)}`);
+  return `${clock(first.at)} ${message.bytes} bytes: ${parts.join(", ")}`;
+}
+
+// A line for each push of late, with its hops behind it.
+function recent(message) {
+  const line = element("details");
+  const hops = element("ol");
+  const [first] = message.hops;
+  hops.append(
+    ...message.hops.map((hop) => element("li", `+${((hop.at - first.at) / 1000).toFixed(3)} ms ${hop.where}: ${hop.what} ${hop.more}`)),
+  );
+  line.append(element("summary", story(message)), element("code", message.id), hops);
+  const item = element("li");
+  item.append(line);
+  return item;
+}
+
+function showExplanation(told, pairs) {
+  if (told.status !== 200) {
+    searched = null;
+    pairs.push(["Ring", fault(told)]);
+    find("search-recent").replaceChildren();
+    return;
+  }
+  const { slot, owner, messages, problems } = searched = told.body;
+  pairs.push(["Ring", owner ? `slot ${slot} of ${owner}` : `slot ${slot}, nobody's`]);
+  const acknowledged = messages.filter((one) => hopsOf(one, "acknowledged").length).length;
+  pairs.push(["Lately", `${messages.length} pushed, ${acknowledged} acknowledged`]);
+  pairs.push(...problems.map((problem) => ["Wrong", problem]));
+  find("search-recent").replaceChildren(...messages.slice(-RECENT_MAX).reverse().map(recent));
+}
+
 async function search(token) {
-  const [where, kept] = await Promise.all([
+  const [where, kept, told] = await Promise.all([
     ask("GET", `/v1/connections/${at(token)}`),
     ask("GET", `/v1/tokens/${at(token)}/messages?limit=${MESSAGES_MAX}`),
+    ask("GET", `/v1/tokens/${at(token)}/explanation`),
   ]);
   if (token !== find("search-token").value) return; // another was asked for meanwhile
   const pairs = [["Token", token]];
@@ -29,7 +77,9 @@ async function search(token) {
   const messages = kept.status === 200 ? kept.body.messages : [];
   const more = kept.body.next ? ` or more` : "";
   pairs.push(["Kept", kept.status === 200 ? `${messages.length}${more} messages` : fault(kept)]);
+  showExplanation(told, pairs);
   lines(find("search-answer"), pairs);
+  find("search").dispatchEvent(new Event("searched", { bubbles: true }));
   find("search-messages").replaceChildren(
     ...messages.map((one) => element("li", one.payload ?? `${one.payload_base64} (base64)`)),
   );
@@ -45,6 +95,11 @@ async function push() {
 async function drain(worker) {
   const answer = await ask("POST", `/v1/workers/${at(worker)}/drain`);
   find("drain-answer").textContent = answer.status === 202 ? `${worker} is leaving` : `${worker}: ${fault(answer)}`;
+}
+
+// The ring is another: the token may lie elsewhere.
+export function searchAgain() {
+  if (searched && searched.token === find("search-token").value) search(searched.token);
 }
 
 export function drainButton(worker) {

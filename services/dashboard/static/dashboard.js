@@ -1,6 +1,6 @@
 // The page: logs in, listens to the feed, and shows what it says.
 
-import { drainButton, listen } from "/dashboard/acts.js";
+import { drainButton, listen, searchAgain, searched } from "/dashboard/acts.js";
 import { Chart } from "/dashboard/charts.js";
 import { color, duration, element, find, number, rows, share } from "/dashboard/elements.js";
 import { History, OUTCOMES } from "/dashboard/figures.js";
@@ -12,6 +12,7 @@ const POLICY_VIOLATION = 1008;
 const history = new History();
 const feed = new Feed(takeFigures, lost);
 let charts = null;
+let latest = null; // STAT1
 
 function say(text, isLost = false) {
   find("state").textContent = text;
@@ -33,7 +34,9 @@ function takeFigures(stat) {
   const away = router.restarting + router.lost;
   say(`${router.live} workers live${router.leaving ? `, ${router.leaving} leaving` : ""}${away ? `, ${away} away` : ""}`, away > 0);
   const second = history.take(stat, Date.now() / 1000);
-  drawRing(find("ring"), stat);
+  if (latest && String(latest.router.epoch) !== String(router.epoch)) searchAgain();
+  latest = stat;
+  drawRing(find("ring"), stat, searched);
   showWorkers(stat, second);
   showServices(stat);
   find("about").textContent = `push-gateway ${router.version}, router ${router.position} up ${duration(router.uptime_s)}`;
@@ -111,5 +114,6 @@ find("logout").addEventListener("click", () => {
   feed.close();
   logIn("");
 });
+find("search").addEventListener("searched", () => latest && drawRing(find("ring"), latest, searched));
 listen();
 start();

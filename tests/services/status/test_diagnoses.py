@@ -1,11 +1,11 @@
-"""services/pushctl/diagnoses.py: from what everybody says to what is wrong."""
+"""services/status/diagnoses.py: from what everybody says to what is wrong."""
 
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from services.pushctl.diagnoses import Evidence, explained, problems
+from services.status.diagnoses import Evidence, explained, problems
 
 NOW_MS = 1_000_000
 CONNECTION = {

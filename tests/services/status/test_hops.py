@@ -1,8 +1,8 @@
-"""services/pushctl/hops.py: from what each process noted to one story."""
+"""services/status/hops.py: from what each process noted to one story."""
 
 from typing import Any
 
-from services.pushctl.hops import as_lines, joined
+from services.status.hops import as_lines, joined
 
 #: Both processes of host h started their clock at Unix second 1,000; the one of host g at 2,000, and g says so.
 PUSH = {"id": "ab-0", "token": "alice", "bytes": 5, "request_id": ""}
