@@ -153,6 +153,7 @@ class BusHandlers:
         self._clients.counters["fan_outs"] += 1
         fan_out = bus.decode_fan_out(frames)
         self.push_logs.fan_out(router, fan_out)
+        self._deliveries.traces.to_many(router, fan_out, monotonic())
         self._fan_outs.start(router, fan_out)
 
     def _ring(self, router: int, frames: list[bytes]) -> None:
@@ -321,6 +322,7 @@ class BusHandlers:
     def _report(self, router: int, number: int, counts: dict[str, int]) -> None:
         self._routers.send(router, bus.encode_numbered(bus.COUNTS1, number, counts))
         self.push_logs.counts(router, number, counts)
+        self._deliveries.traces.counted(router, number, counts, monotonic())
 
     def _say_dropped(self, router: int, batch: int, dropped: dict[int, int]) -> None:
         body = {"dropped": {str(place): count for place, count in dropped.items()}}

@@ -4,12 +4,26 @@ Noted batch by batch, as they came and went: some us for a batch however many pu
 looked into only when somebody asks. What clients acknowledge is noted one by one, and costs only those who do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.traces import ENTRY_BYTES, Found, Messages, Packed, Recent, Wanted, find_in, outcome_name, packed
+from shared.bus import FanOut
+from shared.traces import (
+    ENTRY_BYTES,
+    Found,
+    Messages,
+    Packed,
+    Recent,
+    ToMany,
+    Wanted,
+    counts_text,
+    find_in,
+    outcome_name,
+    packed,
+    to_many,
+)
 
-_BATCH, _SETTLED, _SHOWN, _ACKNOWLEDGED, _REPLAYED = range(5)
+_BATCH, _SETTLED, _SHOWN, _ACKNOWLEDGED, _REPLAYED, _TO_MANY, _COUNTED = range(7)
 #: What an entry about one push costs, about.
 _SMALL_BYTES = 250
 
@@ -46,6 +60,14 @@ class Traces:
         """A stored push goes to its client, which has come."""
         self._note((1, _SMALL_BYTES, _REPLAYED, token, prefix, position, size, at))
 
+    def to_many(self, router: int, fan_out: FanOut, at: float) -> None:
+        """An ALL1 has come."""
+        self._note((1, ENTRY_BYTES, _TO_MANY, router, fan_out.number, at, to_many(fan_out)))
+
+    def counted(self, router: int, number: int, counts: Mapping[str, int], at: float) -> None:
+        """Its COUNTS1."""
+        self._note((0, ENTRY_BYTES, _COUNTED, router, number, at, counts_text(counts)))
+
     def _note(self, entry: tuple[Any, ...]) -> None:
         dropped = self._recent.note(entry)
         if dropped:
@@ -69,6 +91,7 @@ class _Search:
         self.messages = Messages()
         self._wanted = wanted
         self._batches: dict[tuple[int, int], dict[int, Found]] = {}
+        self._many: dict[tuple[int, int], list[list[Any]]] = {}
         #: By token and message id the last push; by push its message id, which is noted before what came of it.
         self._shown_as: dict[tuple[bytes, int], tuple[bytes, int]] = {}
         self._message_ids: dict[tuple[bytes, bytes, int], int] = {}
@@ -78,6 +101,11 @@ class _Search:
             self._batch(*entry)
         elif kind == _SETTLED:
             self._settled(*entry)
+        elif kind == _TO_MANY:
+            self._to_many(*entry)
+        elif kind == _COUNTED:
+            router, number, at, counts = entry
+            self._many.get((router, number), []).append([at, "counted", counts])
         elif self._wanted.token in (None, entry[0]):
             (self._shown if kind == _SHOWN else self._acknowledged if kind == _ACKNOWLEDGED else self._replayed)(*entry)
 
@@ -101,6 +129,12 @@ class _Search:
         for place, outcome in late:
             if place in batch:
                 self._ended(batch[place], at, "settled", outcome)
+
+    def _to_many(self, router: int, number: int, at: float, kept: Any) -> None:
+        push = ToMany(*kept)
+        if self._wanted.matches_many(push):
+            self._many[router, number] = self.messages.of_many(push)
+            self._many[router, number].append([at, "received", ""])
 
     def _shown(self, token: bytes, message_id: int, prefix: bytes, position: int) -> None:
         self._shown_as[token, message_id] = prefix, position

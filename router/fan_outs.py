@@ -17,7 +17,8 @@ from router.memberships import Memberships
 from router.outbox import Outbox
 from router.pending import Pending, PendingAll
 from router.services import Services
-from shared.bus import Segment, decode_numbered, encode_fan_out, is_targeted, without_origin
+from router.traces import Traces
+from shared.bus import FanOut, Segment, decode_numbered, encode_fan_out, is_targeted, without_origin
 from shared.calls import Internal, Topic, internal
 from shared.errors import BusError
 from shared.outcomes import Outcome
@@ -43,8 +44,9 @@ class FanOuts:
         services: Services,
         outbox: Outbox,
         counters: Counters,
+        traces: Traces,
     ) -> None:
-        self._services = services
+        self._services, self._traces = services, traces
         self._answers, self._membership, self._outbox, self._counters = answers, membership, outbox, counters
         self._memberships = memberships
         self._unrouted: dict[PendingAll, None] = {}
@@ -102,6 +104,8 @@ class FanOuts:
         for worker in workers:
             pending.waiting.add(worker.identity)
             self._give(worker, self._last_number, frames)
+        fan_out = FanOut(self._membership.epoch, self._last_number, segment, payload, target, origin)
+        self._traces.given_to_many(fan_out, [worker.name for worker in workers], now)
 
     def _give(self, worker: Worker, number: int, frames: list[bytes]) -> None:
         if worker.reached:
@@ -144,6 +148,7 @@ class FanOuts:
         if good:
             for key, value in values.items():
                 pending.counts[key] = pending.counts.get(key, 0) + value
+        self._traces.counted(number, worker.name, values if good else {}, now)
         known = good and (blind or not unknown) and worker.begun.get(number, "") is not None
         self._answered(number, pending, worker, known=known, now=now)
         if not good:
@@ -162,6 +167,7 @@ class FanOuts:
         outcome = Outcome.UNAVAILABLE if nobody else outcome_of(pending.counts, pending.unknown_workers)
         if outcome is Outcome.OFFLINE and pending.blind:
             outcome = Outcome.UNAVAILABLE
+        self._traces.concluded(number, outcome, now)
         self._conclude(pending, outcome, now)
 
     def _conclude(self, pending: PendingAll, outcome: Outcome, now: float) -> None:

@@ -81,7 +81,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         answers=answers,
         pushes=pushes,
         expansions=Expansions(answers, pushes, services, admission, counters),
-        fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters),
+        fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters, traces),
         calls=calls,
         explanations=Explanations(settings.host_name, calls, membership, claims, pushes, repeats, traces),
         services=services,

@@ -4,14 +4,30 @@ Noted batch by batch, as they were sent and answered: some us for a batch howeve
 (docs/pushctl.md); looked into only when somebody asks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from router.batches import Batch
 from router.counters import Counters
-from shared.traces import ENTRY_BYTES, Found, Messages, Packed, Recent, Wanted, find_in, outcome_name, packed
+from shared.bus import FanOut
+from shared.traces import (
+    ENTRY_BYTES,
+    Found,
+    Messages,
+    Packed,
+    Recent,
+    ToMany,
+    Wanted,
+    counts_text,
+    find_in,
+    outcome_name,
+    packed,
+    to_many,
+)
 
-_GIVEN, _ANSWERED, _SETTLED = range(3)
+_GIVEN, _ANSWERED, _SETTLED, _TO_MANY, _COUNTED, _CONCLUDED = range(6)
+
+_Hops = list[list[Any]]
 
 
 class Traces:
@@ -37,34 +53,71 @@ class Traces:
         pairs = tuple(late)
         self._note((0, 8 * len(pairs) + ENTRY_BYTES, _SETTLED, number, now, pairs))
 
+    def given_to_many(self, fan_out: FanOut, workers: Sequence[str], now: float) -> None:
+        """A push to all, or to all of a group or user, goes to these workers."""
+        size = sum(map(len, workers)) + ENTRY_BYTES
+        self._note((1, size, _TO_MANY, fan_out.number, now, ", ".join(sorted(workers)), to_many(fan_out)))
+
+    def counted(self, number: int, worker: str, counts: Mapping[str, int], now: float) -> None:
+        """COUNTS1 of such a push."""
+        self._note((0, ENTRY_BYTES, _COUNTED, number, now, worker, counts_text(counts)))
+
+    def concluded(self, number: int, outcome: int, now: float) -> None:
+        """What its sender is told."""
+        self._note((0, ENTRY_BYTES, _CONCLUDED, number, now, outcome))
+
     def _note(self, entry: tuple[Any, ...]) -> None:
         dropped = self._recent.note(entry)
         if dropped:
             self._counters["recent_dropped"] += dropped
 
     def find(self, wanted: Wanted) -> list[dict[str, Any]]:
-        """Messages with their hops: received, given (to whom), answered and settled (outcome)."""
-        messages = Messages()
-        batches: dict[int, dict[int, list[list[Any]]]] = {}
+        """Messages and hops: received, given (to whom), answered and settled (outcome), counted (by whom, what)."""
+        search = _Search(wanted)
         for _, _, kind, number, at, *more in self._recent:
             if kind == _GIVEN:
-                worker, since, kept = more
-                found = find_in(Packed(*kept), wanted)
-                if found:
-                    batches[number] = {push.place: _given(messages, push, since, at, worker) for push in found}
-            elif number in batches:
+                search.given(number, at, *more)
+            elif kind == _TO_MANY:
+                search.given_to_many(number, at, *more)
+            elif kind in (_ANSWERED, _SETTLED):
                 pairs = more[0] if kind == _SETTLED else enumerate(more[0])
-                what = "settled" if kind == _SETTLED else "answered"
-                for place, outcome in pairs:
-                    if place in batches[number]:
-                        batches[number][place].append([at, what, outcome_name(outcome)])
-        return messages.newest()
+                search.answered(number, at, "settled" if kind == _SETTLED else "answered", pairs)
+            elif number in search.many:
+                counted = [at, "counted", f"by {more[0]}: {more[1]}"] if kind == _COUNTED else None
+                search.many[number].append(counted or [at, "answered", outcome_name(more[0])])
+        return search.messages.newest()
 
 
-def _given(messages: Messages, push: Found, since: Sequence[float], at: float, worker: str) -> list[list[Any]]:
-    hops = messages.of(push)
-    received = [since[push.segment], "received", ""]
-    if received not in hops:  # routed again, it is the same request
-        hops.append(received)
-    hops.append([at, "given", worker])
-    return hops
+class _Search:
+    """Goes through the entries in their order. `many`: hops of pushes to many, whose numbers are their own."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.messages = Messages()
+        self.many: dict[int, _Hops] = {}
+        self._wanted = wanted
+        self._batches: dict[int, dict[int, _Hops]] = {}
+
+    def given(self, number: int, at: float, worker: str, since: Sequence[float], kept: Any) -> None:
+        found = find_in(Packed(*kept), self._wanted)
+        if found:
+            self._batches[number] = {push.place: self._given(push, since, at, worker) for push in found}
+
+    def _given(self, push: Found, since: Sequence[float], at: float, worker: str) -> _Hops:
+        hops = self.messages.of(push)
+        received = [since[push.segment], "received", ""]
+        if received not in hops:  # routed again, it is the same request
+            hops.append(received)
+        hops.append([at, "given", worker])
+        return hops
+
+    def answered(self, number: int, at: float, what: str, outcomes: Iterable[tuple[int, int]]) -> None:
+        batch = self._batches.get(number, {})
+        for place, outcome in outcomes if batch else ():
+            if place in batch:
+                batch[place].append([at, what, outcome_name(outcome)])
+
+    def given_to_many(self, number: int, at: float, workers: str, kept: Any) -> None:
+        push = ToMany(*kept)
+        if self._wanted.matches_many(push):
+            self.many[number] = self.messages.of_many(push)
+            self.many[number] += [[at, "received", ""], [at, "given", workers]]

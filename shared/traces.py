@@ -6,12 +6,12 @@ Pure. Routers and workers note batches as they are, one tuple for each, and look
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ujson
 
-from shared.bus import ENTRY, HELD, KEPT, ORIGIN, SEGMENT, STALE
+from shared.bus import ENTRY, HELD, KEPT, ORIGIN, SEGMENT, STALE, FanOut
 from shared.errors import BusError
 from shared.origins import Origin
 from shared.outcomes import Outcome
@@ -24,6 +24,7 @@ ENTRY_BYTES = 400
 #: Of batches with larger payloads, on the average, only the tokens are kept.
 _PAYLOAD_BYTES = 512
 
+_KINDS = {"group": "group", "uid": "user"}
 _OUTCOMES = {HELD: "HELD", KEPT: "KEPT", STALE: "STALE"} | {int(outcome): outcome.name for outcome in Outcome}
 
 #: One push by its id: prefix and position; None: all of its request.
@@ -55,6 +56,10 @@ class Wanted(NamedTuple):
         return (bool(self.request_id) and request_id == self.request_id) or any(
             prefix == wanted and place in (None, position) for wanted, place in self.keys
         )
+
+    def matches_many(self, push: ToMany) -> bool:
+        """Whether this push to many is wanted: only by its ids, for nobody here knows whom it was for."""
+        return self.token is None and self.matches(b"", push.prefix, 0, push.request_id)
 
 
 def wanted_fields(wanted: Wanted) -> dict[str, Any]:
@@ -201,6 +206,28 @@ def pushes_of(batch: Packed) -> Iterator[Found]:
             place += 1
 
 
+class ToMany(NamedTuple):
+    """What is kept of an ALL1: `to`: all, group NAME or user UID; `size`: bytes of its payload."""
+
+    prefix: bytes
+    to: str
+    size: int
+    request_id: str
+
+
+def to_many(fan_out: FanOut) -> tuple[bytes, str, int, str]:
+    """The fields of `ToMany`, as an exact tuple."""
+    target = fan_out.target
+    to = f"{_KINDS[target.kind]} {target.name}" if target else "all"
+    request_id = fan_out.origin.request_id if fan_out.origin else ""
+    return fan_out.segment.id_prefix, to, len(fan_out.payload), request_id
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """How many clients got which outcome."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count) or "nobody"
+
+
 def outcome_name(outcome: int) -> str:
     """Of an outcome byte on the bus, as the router takes it: what is no outcome is UNKNOWN."""
     return _OUTCOMES.get(outcome, Outcome.UNKNOWN.name)
@@ -223,6 +250,23 @@ class Messages:
                 "request_id": found.request_id,
                 "hops": [],
             }
+        hops: list[list[Any]] = message["hops"]
+        return hops
+
+    def of_many(self, push: ToMany) -> list[list[Any]]:
+        """The hops of a push to many; `token` is null."""
+        key = (push.to.encode(errors="replace"), push.prefix, -1)
+        message = self._by_push.setdefault(
+            key,
+            {
+                "id": push_id(push.prefix, 0),
+                "token": None,
+                "to": push.to,
+                "bytes": push.size,
+                "request_id": push.request_id,
+                "hops": [],
+            },
+        )
         hops: list[list[Any]] = message["hops"]
         return hops
 

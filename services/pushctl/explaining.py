@@ -69,7 +69,7 @@ def _found(rings: Rings, settings: Settings, token: str | None, message: str, ti
     told = _ask(rings, token, message)
     if message:
         messages = told.messages()
-        tokens = {each["token"] for each in messages}
+        tokens = {each["token"] for each in messages if each["token"] is not None}
         if len(tokens) != 1:
             return {"message": message, "token": token, "messages": messages}
         (token,) = tokens

@@ -16,6 +16,7 @@ _ORDER = {
     "written as": 3,
     "done": 4,
     "settled": 5,
+    "counted": 5,
     "acknowledged": 6,
     "answered": 7,
     "answered later": 8,
@@ -38,7 +39,7 @@ def joined(
     `workers`: what each said. `asked_us`: when they were asked. `outcome`: the last that was told; None: none yet.
     """
     offsets = {host_of(name): said["unix_us"] - said["clock"] * 1e6 for name, said in workers.items()}
-    messages: dict[tuple[str, str], dict[str, Any]] = {}
+    messages: dict[tuple[str, str | None], dict[str, Any]] = {}
     for router in routers:
         # Processes of one host have one clock; of a host without workers nobody says how it stands to others'.
         offset = offsets.get(router["host"], asked_us - router["clock"] * 1e6)
@@ -52,13 +53,13 @@ def joined(
 
 
 def _add(
-    messages: dict[tuple[str, str], dict[str, Any]],
+    messages: dict[tuple[str, str | None], dict[str, Any]],
     where: str,
     told: Sequence[Mapping[str, Any]],
     offset: float,
     names: Mapping[str, str],
 ) -> None:
-    for each in told:
+    for each in told:  # `token` is null of a push to many
         known = messages.setdefault((each["id"], each["token"]), {**each, "hops": []})
         known["request_id"] = known["request_id"] or each["request_id"]
         known["hops"] += [
@@ -79,7 +80,7 @@ def _outcome(hops: Sequence[Mapping[str, Any]]) -> str | None:
 def as_lines(message: Mapping[str, Any], clock: str) -> Iterator[str]:
     """A message, and a line for each hop. `clock`: the time of its first one."""
     request = f", request {message['request_id']}" if message["request_id"] else ""
-    yield f"    {message['id']} to {message['token']}: {message['bytes']} bytes{request}, at {clock}"
+    yield f"    {message['id']} to {message['token'] or message['to']}: {message['bytes']} bytes{request}, at {clock}"
     first = message["hops"][0]["at"]
     for hop in message["hops"]:
         more = f" {hop['more']}" if hop["more"] != "" else ""

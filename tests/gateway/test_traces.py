@@ -9,6 +9,7 @@ from gateway.traces import Traces
 from shared import bus
 from shared.push_ids import push_id
 from shared.traces import Wanted, wanted_fields
+from tests.gateway.parts import until
 from tests.gateway.test_deliveries import bind
 
 PREFIX = bytes(range(16))
@@ -103,3 +104,15 @@ def test_the_oldest_are_forgotten_and_counted(worker):
         push(one, (token, b"x"))
     assert [len(messages(one, token)) for token in (b"a", b"b", b"c")] == [0, 1, 1]
     assert one.counters["recent_dropped"] == 1
+
+
+def test_a_push_to_all_by_its_id(one):
+    bind(one, b"alice")
+    one.fan_out(9, b"hello", prefix=PREFIX)
+    until(lambda: one.heard(bus.COUNTS1, bus.decode_numbered))
+    (found,) = messages(one, None, keys=((PREFIX, 0),))
+    assert (found["id"], found["token"], found["to"], found["bytes"]) == (push_id(PREFIX, 0), None, "all", 5)
+    assert whats(found)[0] == ("received", "")
+    assert whats(found)[1][0] == "counted"
+    assert "sent 1" in whats(found)[1][1]
+    assert messages(one, b"alice") == []

@@ -8,7 +8,7 @@ from shared import bus
 from shared.outcomes import Outcome
 from shared.push_ids import id_prefix
 from shared.requests import EXPLAIN1
-from tests.router.driven_core import DrivenCore, tokens_of
+from tests.router.driven_core import DrivenCore, push2, tokens_of
 
 TWO = ("h/0", "h/1")
 
@@ -94,3 +94,28 @@ def test_none_are_kept_if_none_are_to_be() -> None:
     fleet.outcomes(fleet.sent()[0])
     assert messages(fleet, token="a") == []
     assert fleet.core.counters["recent_dropped"] == 0
+
+
+def test_a_push_to_all_by_its_ids() -> None:
+    fleet = DrivenCore(*TWO)
+    fleet.hello(b"shop")
+    fleet.ask(*push2(b"r1", [(b"*", b"hello")], to="all", id="news-1"))
+    fleet.now += 0.25
+    for name, frames in list(fleet.to_workers):
+        if frames[0] == bus.ALL1:
+            fleet.say(name, bus.encode_numbered(bus.COUNTS1, bus.number_of(frames), {"sent": 3}))
+    (found,) = messages(fleet, message="news-1")
+    assert (found["id"], found["token"], found["to"], found["bytes"]) == (
+        f"{id_prefix(b'shop', b'news-1').hex()}-0",
+        None,
+        "all",
+        5,
+    )
+    assert hops(found) == [
+        (100.0, "received", ""),
+        (100.0, "given", "h/0, h/1"),
+        (100.25, "counted", "by h/0: sent 3"),
+        (100.25, "counted", "by h/1: sent 3"),
+        (100.25, "answered", "SENT"),
+    ]
+    assert messages(fleet, token="*") == []

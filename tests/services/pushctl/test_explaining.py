@@ -120,3 +120,15 @@ def test_a_message_of_several_tokens_by_the_id_of_its_request(fleet: Fleet) -> N
 def test_a_message_that_nobody_knows(fleet: Fleet) -> None:
     done = run(fleet.environ, "explain", "--message", "nonesuch")
     assert done == (1, "nothing is known of a message nonesuch\n", "")
+
+
+def test_a_push_to_all(fleet: Fleet) -> None:
+    with connect("v2", fleet.address) as client, Sender(fleet.endpoint, name="news") as sender:
+        client.subscribe("grace")
+        (ticket,) = sender.push_request([("*", "hello")], id="today", to="all")
+        ticket.result()
+        done = run(fleet.environ, "explain", "--message", "today")
+    assert done.status == 0
+    assert "-0 to all: 5 bytes" in done.stdout
+    assert "router 0: given to here/0, here/1" in done.stdout
+    assert "router 0: answered SENT" in done.stdout
