@@ -9,17 +9,18 @@ import click
 from services.pushctl import options
 from services.pushctl.cached_messages import kept_for
 from services.pushctl.calls import ask
-from services.pushctl.faults import FAILED, UNREACHABLE, Fault
+from services.pushctl.faults import FAILED, Fault, as_fault
 from services.pushctl.rings import Rings
 from services.status.diagnoses import Evidence, explained, known_workers
 from services.status.hops import as_lines as message_lines
 from services.status.hops import joined
 from shared.calls import Internal
-from shared.errors import PushError
+from shared.errors import SenderError
 from shared.settings import Settings
 from shared.startup.environment import read_settings
 from shared.tokens import token_fault
 
+_TOO_OLD = "the router is of a version that does not know this question: use find, presence and cached"
 _SHOWN_CACHED = 5
 _SHOWN_MESSAGES = 3
 
@@ -97,10 +98,11 @@ def _ask(rings: Rings, token: str | None, message: str) -> _Told:
     """Raises Fault if no router answers."""
     asked_us = time.time_ns() // 1000
     answers = rings.explanations(token, message)
-    if all(isinstance(answer, PushError) for answer in answers):
-        raise Fault(f"{answers[0]}: is the fleet running?", UNREACHABLE)
+    errors = [answer for answer in answers if isinstance(answer, SenderError)]
+    if len(errors) == len(answers):
+        raise Fault(_TOO_OLD, FAILED) if errors[0].code == "unknown_command" else as_fault(errors[0])
     told = {
-        endpoint: str(answer) if isinstance(answer, PushError) else answer
+        endpoint: str(answer) if isinstance(answer, SenderError) else answer
         for endpoint, answer in zip(rings.endpoints, answers, strict=True)
     }
     return _Told(told, asked_us)

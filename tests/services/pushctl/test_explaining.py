@@ -1,5 +1,6 @@
 """`pushctl explain` on a real fleet of two routers."""
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import pytest
 
 from services.sender import Sender
+from shared.errors import RequestError
+from shared.requests import HELLO1, encode_fail
 from shared.tokens import slot_of
 from tests.clients.kinds import connect
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import DEADLINE_S, wait_until
 from tests.services.pushctl.runs import run
+from tests.services.sender.router_socket import Frames, RouterSocket, obliging
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +136,15 @@ def test_a_push_to_all(fleet: Fleet) -> None:
     assert "-0 to all: 5 bytes" in done.stdout
     assert "router 0: given to here/0, here/1" in done.stdout
     assert "router 0: answered SENT" in done.stdout
+
+
+def knows_no_such_question(frames: Frames) -> list[Frames]:
+    fault = RequestError("unknown_command", "unknown command 'EXPLAIN1'")
+    return obliging(frames) if frames[0] == HELLO1 else [encode_fail(frames[1], fault)]
+
+
+def test_a_router_of_an_older_version() -> None:
+    with RouterSocket(knows_no_such_question) as router:
+        done = run(os.environ, "explain", "a", "--router", router.endpoint)
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.startswith("pushctl: the router is of a version that does not know this question")
