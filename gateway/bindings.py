@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from gateway.claims import rank
 from gateway.client_loop import ClientLoop
-from gateway.closing import log_open
 from gateway.connections import Connection, Pending
 from gateway.deliveries import Deliveries
 from gateway.encoders import Encoder
@@ -81,7 +80,7 @@ class Bindings:
         if not self.enter(connection, pending.token):
             return False
         if not was_bound:
-            log_open(connection)
+            self._clients.logs.opened(connection)
         self.answer(connection, self._rules.welcome(connection, pending))
         if was_bound:
             self._fan_outs.catch_up(connection)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import gevent
 
-from gateway.closing import count_close, log_close
+from gateway.closing import ConnectionLogs, count_close
 from gateway.connections import Connection, State
 from gateway.ledgers import READING, WRITING, Ledger, for_one_process
 from gateway.sends import LANGUAGE, Data, SendEach, send, send_each
@@ -95,6 +95,7 @@ class ClientLoop:
         self._overloaded: set[Connection] = set()
         #: By token, the request id of a push that found its client's buffer full.
         self.blamed: Mapping[bytes, str] = {}
+        self.logs = ConnectionLogs()
         self._held: dict[Connection, int] = {}  # paused until `release`: why, bits of Hold
         self._withheld: set[Connection] = set()  # what is written to them waits until `let_flow`
         self._on_tick: list[Callable[[int], None]] = []
@@ -450,7 +451,7 @@ class ClientLoop:
         connection.input = connection.partial = None
         self.table.release(connection)
         count_close(self.counters, reason)
-        log_close(connection, reason, detail)
+        self.logs.closed(connection, reason, detail)
         self.application.closed(connection, reason)
 
     def _shut_down(self, connection: Connection) -> None:

@@ -4,6 +4,8 @@ Between other work a line costs a worker 24 us (its caches are cold), in a row 9
 connects): with 150 us for a whole connect that is worth a list.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from gateway.client_loop import ClientLoop
-from gateway.closing import count_close, log_close
+from gateway.closing import count_close
 from gateway.connections import Connection, address_text
 from gateway.facts import decode_facts, unacknowledged_of
 from gateway.ledgers import Entry, Kind, Mark
@@ -92,7 +92,7 @@ def _why_lost(entry: Entry, connection: Connection | None, busy: set[int]) -> st
 
 def _lose(clients: ClientLoop, connection: Connection, why: str) -> None:
     count_close(clients.counters, CloseReason.WORKER_LOST)
-    log_close(connection, CloseReason.WORKER_LOST, why)
+    clients.logs.closed(connection, CloseReason.WORKER_LOST, why)
     _close(clients, connection.fd)
 
 

@@ -228,7 +228,8 @@ class Worker:
         ]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         self._clients.start(self._conversations)
-        lines.later = partial(self._clients.later, PAUSE_S)
+        self._clients.logs.choose(self._settings.log_connections)
+        self._clients.logs.lines.later = partial(self._clients.later, PAUSE_S)
         proxies = [ip_network(network) for network in split(self._settings.trusted_proxies)]
         self._acceptor = Acceptor(self._clients, self._settings.hello_timeout_s, proxies)
         self._kept = KeptListeners(self._acceptor, self._clients.ledger, partial(listener_path, self._settings))
@@ -259,7 +260,7 @@ class Worker:
         for link in self._links:
             link.close()
         self._context.term()
-        lines.write()
+        self._clients.logs.lines.write()
         logger.info("worker %s ended", self.name)
         return 0
 
@@ -315,7 +316,7 @@ class Worker:
 
     def _tick(self, tick: int) -> None:
         ledger = self._clients.ledger
-        left_out = take_left_out() + self._handlers.push_logs.take_left_out()
+        left_out = self._clients.logs.take_left_out() + self._handlers.push_logs.take_left_out()
         self._counters["log_lines_dropped"] += self.take_dropped_lines() + left_out
         ledger.own["claims"] = bool(self._deliveries.claims.mine)
         ledger.note_own(counters=self._counters)

@@ -133,13 +133,13 @@ def _note_worker(module: Any) -> None:
 
 def _note_closes(module: Any) -> None:
     """The world hears why a worker ends a connection."""
-    log_close = module.log_close
+    closed = module.ConnectionLogs.closed
 
-    def noted(connection: Any, reason: Any, detail: str) -> None:
+    def noted(self: Any, connection: Any, reason: Any, detail: str) -> None:
         present().closing(caller(), connection, reason.value)
-        log_close(connection, reason, detail)
+        closed(self, connection, reason, detail)
 
-    module.log_close = noted
+    module.ConnectionLogs.closed = noted
 
 
 def _note_ledger(module: Any) -> None:

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from gateway import closing, log_limits
-from gateway.closing import close_counter, count_close, log_close, log_connections, log_open
+from gateway import log_limits
+from gateway.closing import ConnectionLogs, close_counter, count_close
 from gateway.connections import Connection, Protocol
 from gateway.counters import new_counters
 from gateway.log_limits import LineLimit
@@ -21,11 +21,15 @@ def test_a_close_is_counted_by_its_reason(reason):
     assert close_counter(reason) == f"close_{reason.value}"
 
 
+@pytest.fixture
+def logs():
+    return ConnectionLogs()
+
+
 @pytest.fixture(params=["all", "unusual"])
-def which(request, monkeypatch):
-    """Setting `log_connections`; as it was, afterwards."""
-    monkeypatch.setattr(closing, "_levels", dict(closing._levels))
-    log_connections(request.param)
+def which(request, logs):
+    """Setting `log_connections`."""
+    logs.choose(request.param)
     return request.param
 
 
@@ -38,10 +42,10 @@ def bound():
 
 
 @pytest.mark.parametrize("reason", list(CloseReason))
-def test_one_line_for_a_close(reason, which, bound, caplog):
+def test_one_line_for_a_close(reason, which, logs, bound, caplog):
     bound.output, bound.unacknowledged = bytearray(b"abc"), {1, 2}
     with caplog.at_level(logging.DEBUG):
-        log_close(bound, reason, "why")
+        logs.closed(bound, reason, "why")
     (record,) = caplog.records
     assert record.levelname == ("DEBUG" if reason in ORDINARY and which == "unusual" else "INFO")
     assert record.getMessage().startswith(
@@ -51,28 +55,28 @@ def test_one_line_for_a_close(reason, which, bound, caplog):
 
 
 @pytest.mark.parametrize("protocol", list(Protocol))
-def test_one_line_for_an_open(protocol, which, bound, caplog):
+def test_one_line_for_an_open(protocol, which, logs, bound, caplog):
     bound.protocol = protocol
     with caplog.at_level(logging.DEBUG):
-        log_open(bound)
+        logs.opened(bound)
     (record,) = caplog.records
     assert record.levelname == ("INFO" if which == "all" else "DEBUG")
     assert record.getMessage() == f"opened address=1.2.3.4:5 protocol={protocol.name.lower()} token=名 uid=u"
 
 
-def test_a_look_whether_the_port_answers_costs_no_line(which, caplog):
+def test_a_look_whether_the_port_answers_costs_no_line(which, logs, caplog):
     with caplog.at_level(logging.INFO):
-        log_close(Connection(5, "a"), CloseReason.PEER_CLOSED, "")
-        log_close(Connection(5, "a"), CloseReason.HELLO_TIMEOUT, "")
+        logs.closed(Connection(5, "a"), CloseReason.PEER_CLOSED, "")
+        logs.closed(Connection(5, "a"), CloseReason.HELLO_TIMEOUT, "")
     assert [record.getMessage() for record in caplog.records] == [
         "closed address=a reason=hello_timeout protocol=unknown token=-"
     ]
 
 
-def test_tokens_and_addresses_write_no_lines_of_their_own(bound, caplog):
+def test_tokens_and_addresses_write_no_lines_of_their_own(logs, bound, caplog):
     bound.token, bound.address = "a reason=kicked\u2028b".encode(), "1.2.3.4:5\nclosed"
     with caplog.at_level(logging.DEBUG):
-        log_close(bound, CloseReason.KICKED, "x\x1b[2J")
+        logs.closed(bound, CloseReason.KICKED, "x\x1b[2J")
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.isprintable()
     assert 'address="1.2.3.4:5\\x0aclosed" reason=kicked' in line
@@ -91,19 +95,19 @@ def test_lines_a_second_are_limited_and_those_left_out_counted(monkeypatch, capl
     assert (limit.take_left_out(), limit.take_left_out()) == (2, 0)
 
 
-def test_lines_are_written_together_each_with_its_own_time(bound, caplog, monkeypatch):
+def test_lines_are_written_together_each_with_its_own_time(logs, bound, caplog):
     asked = []
-    monkeypatch.setattr(closing.lines, "later", asked.append)
+    logs.lines.later = asked.append
     with caplog.at_level(logging.DEBUG):
-        log_open(bound)
+        logs.opened(bound)
         before = time.time()
-        log_close(bound, CloseReason.KICKED, "")
+        logs.closed(bound, CloseReason.KICKED, "")
         assert (caplog.messages, len(asked)) == ([], 1)
         while time.time() < before + 0.01:
             pass
         asked.pop()()
         assert [text.partition(" ")[0] for text in caplog.messages] == ["opened", "closed"]
         assert all(record.created <= before + 0.005 for record in caplog.records)
-        log_open(bound)
+        logs.opened(bound)
         assert len(asked) == 1
         asked.pop()()
