@@ -6,7 +6,7 @@ from typing import Any
 from push_gateway_client import PushClientError  # type: ignore[import-not-found]
 from push_gateway_client.sync import Client  # type: ignore[import-not-found]
 
-from tests.sdk.listeners.common import arguments, options, tell
+from tests.sdk.listeners.telling import arguments, options, tell
 
 
 def on_push(push: Any) -> None:
