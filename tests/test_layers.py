@@ -40,6 +40,7 @@ SHELLS = ROOTS | {
     "gateway.calls",
     "gateway.claiming",
     "gateway.client_loop",
+    "gateway.client_sockets",
     "gateway.closing",
     "gateway.connection_lines",
     "gateway.conversations",

@@ -296,7 +296,7 @@ def test_a_worker_that_dies_comes_again_and_its_clients_stay(two):
             assert client.ping() == 400
         assert unbound.ping() == 400
         two.until(lambda: two.held_by(A) + two.held_by(B) == CROWD + 1)
-        assert two.figures(A, "taken_again") >= sum(two.owner(token) == A for token in clients)
+        two.until(lambda: two.figures(A, "taken_again") >= sum(two.owner(token) == A for token in clients))
         assert two.figures(A, "close_worker_lost") == 0
         two.until(lambda: "clients taken over: " in two.workers[A].log)
 
