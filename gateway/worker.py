@@ -23,7 +23,6 @@ from gateway.bus_keys import load_bus_keys, needs_keys
 from gateway.bus_link import BusLink
 from gateway.calls import Calls
 from gateway.client_loop import ClientLoop
-from gateway.closing import lines, log_connections, take_left_out
 from gateway.connection_lines import PAUSE_S
 from gateway.connections import Connection, Granted
 from gateway.conversations import Conversations
@@ -73,7 +72,6 @@ def main(
     try:
         settings = read_settings()
         take_dropped = log_to_stderr(settings)
-        log_connections(settings.log_connections)
         worker = Worker(settings, index, open_ledger(ledger_fd))
         worker.take_dropped_lines = take_dropped
     except SettingsError as error:
