@@ -141,7 +141,7 @@ def test_two_routers_of_one_host() -> None:
             RouterProcess(index=1, **settings) as second,
             StandInWorker(first, routers=[0]) as worker,
         ):
-            ring = {"epoch": list(worker.news.epoch), "live": worker.news.live, "leaving": {}}
+            ring = bus.ring_fields(worker.news)
             with StandInWorker(second, routers=[0, 1], ring=ring) as same:
                 assert same.news == worker.news
                 assert serve_one(first, worker)
