@@ -114,7 +114,7 @@ class Explanations:
         }
         if wanted.token is not None:
             view |= self._way(wanted.token)
-        view["messages"] = self._traces.find(wanted)
+        view["messages"] = self._traces.find(wanted, self._pushes.lanes, now)
         view["workers"] = {worker.name: _worker(worker, now) for worker in membership.workers.values()}
         return view
 

@@ -6,7 +6,7 @@ from itertools import chain, groupby
 import ujson
 
 from router.answers import Answers
-from router.batches import Batch
+from router.batches import Batch, Lane
 from router.claims import Claims
 from router.counters import Counters
 from router.journeys import Hop
@@ -376,6 +376,11 @@ class Pushes:
     def waiting(self) -> dict[str, int]:
         """How many pushes wait for each worker."""
         return {lane.worker: lane.counted for lane in self._lanes}
+
+    @property
+    def lanes(self) -> Iterable[Lane]:
+        """Where pushes wait: for each worker, and until their slots have changed hands."""
+        return (*self._lanes, self._lanes.parked)
 
     def is_parked(self, slot: int) -> bool:
         """Whether pushes to tokens of this slot wait until it has changed hands."""

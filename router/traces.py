@@ -4,12 +4,12 @@ Noted batch by batch, as they were sent and answered: some us for a batch howeve
 (docs/pushctl.md); looked into only when somebody asks.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from router.batches import Batch
+from router.batches import Batch, Lane
 from router.counters import Counters
-from shared.bus import FanOut
+from shared.bus import ENTRY, FanOut
 from shared.traces import (
     ENTRY_BYTES,
     Found,
@@ -71,8 +71,11 @@ class Traces:
         if dropped:
             self._counters["recent_dropped"] += dropped
 
-    def find(self, wanted: Wanted) -> list[dict[str, Any]]:
-        """Messages and hops: received, given (to whom), answered and settled (outcome), counted (by whom, what)."""
+    def find(self, wanted: Wanted, lanes: Iterable[Lane] = (), now: float = 0.0) -> list[dict[str, Any]]:
+        """Messages and hops: received, given (to whom), answered and settled (outcome), counted (by whom, what).
+
+        What waits in `lanes` has a hop of `now`, waits (for whom; empty: until its slot has changed hands).
+        """
         search = _Search(wanted)
         for _, _, kind, number, at, *more in self._recent:
             if kind == _GIVEN:
@@ -85,7 +88,25 @@ class Traces:
             elif number in search.many:
                 counted = [at, "counted", f"by {more[0]}: {more[1]}"] if kind == _COUNTED else None
                 search.many[number].append(counted or [at, "answered", outcome_name(more[0])])
+        for lane in lanes:
+            for push, since in _waiting(lane, wanted):
+                hops = search.messages.of(push)
+                hops += [[since, "received", ""]] if [since, "received", ""] not in hops else []
+                hops.append([now, "waits", lane.worker])
         return search.messages.newest()
+
+
+def _waiting(lane: Lane, wanted: Wanted) -> Iterator[tuple[Found, float]]:
+    """The wanted pushes in a lane, and since when they are here."""
+    for part, entries, data in lane.chunks():
+        pending = part.pending
+        prefix, journey = pending.segment[1], pending.journey
+        request_id = journey.origin.request_id if journey else ""
+        for entry, item in zip(entries, data, strict=True):
+            token_bytes, payload_bytes, position = ENTRY.unpack(entry)
+            token = item[:token_bytes]
+            if wanted.matches(token, prefix, position, request_id):
+                yield Found(0, 0, token, prefix, position, payload_bytes, request_id), pending.since
 
 
 class _Search:

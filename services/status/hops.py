@@ -10,6 +10,7 @@ from shared.places import host_of
 #: Of hops at the same moment, this comes first.
 _ORDER = {
     "received by router": 0,
+    "waits for": 1,
     "given to": 1,
     "received": 2,
     "replayed": 3,
@@ -25,6 +26,7 @@ _ORDER = {
 _OF_ROUTER = {
     "received": "received by router",
     "given": "given to",
+    "waits": "waits for",
     "answered": "answered",
     "settled": "answered later",
 }

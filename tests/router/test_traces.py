@@ -119,3 +119,18 @@ def test_a_push_to_all_by_its_ids() -> None:
         (100.25, "answered", "SENT"),
     ]
     assert messages(fleet, token="*") == []
+
+
+def test_one_that_waits_for_its_worker() -> None:
+    fleet = DrivenCore("h/0", bus_window_batches=1)
+    fleet.hello(b"shop")
+    fleet.push(b"r1", b"bob")
+    fleet.push(b"r2", b"alice", b"carol", id="order-1", request_id="web-1")
+    fleet.now += 0.5
+    for question in ({"token": "alice"}, {"message": "order-1-0"}, {"message": "web-1", "token": "alice"}):
+        (alice,) = messages(fleet, **question)
+        assert (alice["id"], alice["bytes"]) == (f"{id_prefix(b'shop', b'order-1').hex()}-0", 1)
+        assert alice["request_id"] == "web-1"
+        assert hops(alice) == [(100.0, "received", ""), (100.5, "waits", "h/0")]
+    fleet.outcomes(fleet.sent()[0])
+    assert [hop[1] for hop in hops(messages(fleet, token="alice")[0])] == ["received", "given"]
