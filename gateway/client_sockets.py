@@ -189,22 +189,27 @@ class ClientSockets:
 
     def withhold(self, connection: Connection, data: bytes) -> None:
         """Send an answer, and whatever comes behind it, when `let_flow` says so, or the connection goes."""
-        if connection.output is not None:
-            self.answer(connection, data)
-        elif connection.fd >= 0:
+        if connection.fd < 0:
+            return
+        self._withheld.add(connection)
+        if connection.output is None:
             connection.output = bytearray(data)
             self.ledger.mark(connection)
+            return
+        self.answer(connection, data)
         if connection.fd >= 0:
-            self._withheld.add(connection)
             self._epoll.modify(connection.fd, self._mask(connection))
 
     def let_flow(self, connection: Connection) -> None:
         """Send what is withheld."""
-        if connection in self._withheld:
-            self._withheld.discard(connection)
-            self._flush(connection)
-            if connection.output:
-                self._epoll.modify(connection.fd, self._mask(connection))
+        if connection not in self._withheld:
+            return
+        self._withheld.discard(connection)
+        self._overloaded.discard(connection)
+        connection.full_since = 0
+        output, connection.output = connection.output, None
+        if output and self.write_rest(connection, bytes(output), 0) == Outcome.SENT:
+            self.ledger.mark(connection)
 
     def _flush(self, connection: Connection) -> None:
         output = connection.output

@@ -191,6 +191,19 @@ def test_a_router_that_does_not_note_it_is_not_waited_for_for_ever(one, monkeypa
     assert end.quiet()
 
 
+def test_what_does_not_fit_meanwhile_is_no_reason_to_close_it(one):
+    end, connection = subscribe(one, "a", "alice")
+    size = one.settings.out_buffer_bytes // 2 + 1
+    assert one.push((b"a", b"x" * size), (b"a", b"y" * size)) == [Outcome.BUFFERED, Outcome.OVERLOADED]
+    one.advance(one.settings.slow_consumer_s - 1)
+    note(one, 0)
+    note(one, 1)
+    assert status(end) == 200
+    assert read(end, 2) == b"x" * size
+    one.advance(2)
+    assert connection.fd >= 0
+
+
 def test_one_that_is_closed_meanwhile_is_answered_first(one):
     end, connection = subscribe(one, "a", "alice")
     one.loop.close(connection, CloseReason.KICKED, b"last words")
