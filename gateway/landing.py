@@ -94,6 +94,8 @@ class Landing:
         self._bindings.answer = self._answer
         #: A client that stays connected is about to lose its token.
         self.unbound: Callable[[Connection], None] = lambda connection: None
+        #: A client is another worker's now.
+        self.given: Callable[[Connection], None] = lambda connection: None
         #: A client says its token again, maybe with another uid.
         self.said_again: Callable[[Connection], None] = lambda connection: None
         #: A bound client is about to be given to another worker.
@@ -251,6 +253,7 @@ class Landing:
     def _given(self, connection: Connection) -> None:
         """Another worker has it now."""
         self._deliveries.keeping.given(connection)
+        self.given(connection)
         self._refusals.pop(connection, None)
         self._waiting.pop(connection, None)
         token = connection.token

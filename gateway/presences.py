@@ -3,10 +3,13 @@
 Changes are gathered for a turn of the hub and told in one report; one report is under way at a time, so that they come
 in order by whatever router. Where a report fails, too much has gathered, or the service was away, everything is told
 anew: the *whole*, in parts, under a new term; what the service has of earlier terms has ended then. A client that is
-given to another worker is not told of: its new holder does that. Without a service of the topic nothing is gathered but
-who has ended, and that only if a service may know of them: it has been told, by this worker or by one before it.
+given to another worker is not told of: its new holder does that. Should that one die first, nobody would; so a lease
+later this one says that it has given it away, which counts only if nobody else was heard of. Without a service of the
+topic nothing is gathered but who has ended, and that only if a service may know of them: it has been told, by this
+worker or by one before it.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -26,8 +29,8 @@ WAITING_MAX = 50_000
 _BEATS = 3
 #: A worker that ends waits so long (seconds) until all is told, and looks so often.
 _FINISH_S, _LOOK_S = 1, 0.02
-#: Reason of a client that stays connected, under another token.
-REBOUND = "rebound"
+#: Reason of a client that stays connected, under another token; of one that another worker should have told of.
+REBOUND, GIVEN = "rebound", "given"
 
 _TOPIC = internal(Internal.PRESENCE)
 
@@ -58,9 +61,11 @@ class Presences:
         self._clients, self._calls, self._away = clients, calls, away
         self._worker, self._incarnation, self._lease_ms = worker, incarnation, lease_ms
         self._changes: list[list[Any]] = []  # [False, *entry] has come; [True, *entry, reason] has gone
+        self._given: deque[tuple[int, list[Any]]] = deque()  # (tick from which on to tell it, entry)
         self._whole: list[tuple[Connection, int]] | None = None  # what is left to tell of it
         self._begun = False  # its first part has been said
         self._behind = True  # the whole is to be told; who goes meanwhile is told behind it, with the reason
+        self._fresh = True  # nothing has been told yet
         self._known = True  # a service may have been told something
         self._asking = self._scheduled = False
         self._term = self._number = 0
@@ -75,6 +80,9 @@ class Presences:
         """A client has a token here."""
         if not self._behind:
             self._add([False, *_entry(connection)])
+        elif self._fresh and not self._scheduled and self._calls.serves(_TOPIC):
+            self._scheduled = True  # at once: a worker that dies before its first tick has told nothing
+            self._clients.soon(self._turn)
 
     def ended(self, connection: Connection, reason: CloseReason | str) -> None:
         """A connection has been closed here."""
@@ -84,6 +92,15 @@ class Presences:
     def unbound(self, connection: Connection) -> None:
         """A client that stays connected loses its token."""
         self.ended(connection, REBOUND)
+
+    def given(self, connection: Connection) -> None:
+        """A client is another worker's now."""
+        if not self._known or self._behind or connection.token is None:
+            return
+        if len(self._given) >= WAITING_MAX:
+            self._fall_behind()  # the whole, without these, says the same
+            return
+        self._given.append((self._clients.wheel.tick + self._lease_ms // 1000 + 1, _entry(connection)))
 
     def _add(self, change: list[Any]) -> None:
         if len(self._changes) >= WAITING_MAX:
@@ -109,6 +126,8 @@ class Presences:
         if not self._heard and (tick - self._told) * 1000 > 2 * self._lease_ms:
             self._known = False  # what a worker before this one has told has lapsed
             self._changes.clear()
+        while self._given and self._given[0][0] <= tick:
+            self._changes.append([True, *self._given.popleft()[1], GIVEN])
         if self._behind or self._changes or tick - self._told >= max(1, self._lease_ms // _BEATS // 1000):
             self._turn()
 
@@ -140,7 +159,9 @@ class Presences:
 
     def _begin(self) -> None:
         """From now on changes are gathered: they come behind the whole."""
+        self._given.clear()
         there = [*self._clients.table.by_token.values(), *self._away.values()]
+        self._fresh = False
         self._behind, self._begun, self._whole = False, False, [(one, one.binding) for one in there]
         self._term += 1
         self._number = 0

@@ -169,7 +169,7 @@ class Worker:
         self._clients.table.released = asks.released
         self._landing.said_again, self._landing.pack, self._landing.answer = asks.bound, asks.pack, waits.answer
         self._conversations.closed_for = presences.ended
-        self._landing.unbound = presences.unbound
+        self._landing.unbound, self._landing.given = presences.unbound, presences.given
         self._handlers = BusHandlers(
             self._clients,
             self._ownership,

@@ -18,6 +18,8 @@ Rank = tuple[int, str, int]
 
 #: Reasons that no worker gives: another connection has the token; the worker is gone.
 REPLACED, LOST = "replaced", "worker_lost"
+#: What a worker says a lease after it has given a client to another one, which should have told of it by then.
+GIVEN = "given"
 
 
 class Presence(NamedTuple):
@@ -95,9 +97,15 @@ def come(entry: Entry | None, presence: Presence, term: str, at: int) -> Change:
 def gone(entry: Entry | None, ended: Ended, at: int) -> Change:
     """The same when a worker tells that a client has gone.
 
-    It may be the first that is heard of it: then it has come, too. Another worker that had it before may tell so later.
+    It may be the first that is heard of it: then it has come, too, unless it was GIVEN away. Another worker that had it
+    before may tell so later.
     """
     presence = ended.presence
+    if ended.reason == GIVEN:
+        here = presence.worker, presence.rank
+        if entry is None or entry.ended is not None or (entry.presence.worker, entry.presence.rank) != here:
+            return None, []
+        return _end(entry, LOST, at, lost=True)
     if entry is not None:
         before = entry.presence.rank
         if before > presence.rank or (before == presence.rank and entry.ended is not None and not entry.lost):

@@ -27,7 +27,7 @@ class Telling:
         )
         parts.loop.table.bound = self.presences.bound
         parts.conversations.closed_for = self.presences.ended
-        parts.landing.unbound = self.presences.unbound
+        parts.landing.unbound, parts.landing.given = self.presences.unbound, self.presences.given
         parts.ring(1, [parts])
         self.answered = 0
 
@@ -229,3 +229,33 @@ def test_a_client_that_loses_its_token(one):
     one.report()
     one.parts.landing._unbind(connection)
     assert tokens(one.report()) == [("a", "rebound")]
+
+
+def test_who_was_given_away_is_told_a_lease_later(one):
+    one.serve()
+    one.parts.advance()
+    one.report()
+    _, connection = one.come(b"a")
+    [told] = one.report()["changes"]
+    one.presences.given(connection)
+    for _ in range(LEASE_MS // 1000):
+        one.parts.advance()
+        assert one.report()["changes"] == []
+    one.parts.advance()
+    assert one.report()["changes"] == [[True, *told[1:], "given"]]
+
+
+def test_more_that_were_given_away_than_may_wait_are_told_by_the_whole(one, monkeypatch):
+    monkeypatch.setattr(module, "WAITING_MAX", 1)
+    one.serve()
+    one.parts.advance()
+    one.report()
+    _, connection = one.come(b"a")
+    one.report()
+    for _ in range(2):
+        one.presences.given(connection)
+    one.parts.advance()
+    assert one.report()["term"] == "x.2"
+    for _ in range(LEASE_MS // 1000 + 2):
+        one.parts.advance()
+        assert ("a", "given") not in tokens(one.report())

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.storage.presences import Ended, Entry, Presence, Transition, come, gone, left_behind
+from services.storage.presences import GIVEN, Ended, Entry, Presence, Transition, come, gone, left_behind
 
 NOW = 1_795_000_000_000
 RANKS = st.tuples(st.integers(1, 3), st.sampled_from(["here/0", "there/0"]), st.integers(0, 2))
@@ -75,3 +75,21 @@ def test_a_worker_that_is_gone_ends_its_own_alone(reports, worker, but_term):
         late, _ = gone(kept, Ended(entry.presence, "peer_closed"), NOW)  # or tells late that it went
         assert late is not None
         assert come(late, entry.presence, "x.2", NOW) == (None, [])
+
+
+@given(REPORTS, RANKS)
+def test_who_was_given_away_has_gone_only_if_nobody_else_was_heard_of(reports, rank):
+    entry, _ = told(reports)
+    assert entry is not None
+    kept, happened = gone(entry, Ended(presence(rank), GIVEN), NOW)
+    waits = entry.ended is None and entry.presence == presence(rank)
+    assert [one.reason for one in happened] == (["worker_lost"] if waits else [])
+    assert (kept is not None) == waits
+    if kept:  # its new holder, late, has it all the same
+        again, back = come(kept, presence((*rank[:2], rank[2] + 1)), "x.1", NOW)
+        assert again is not None
+        assert [one.reason for one in back] == [None]
+
+
+def test_nobody_has_come_who_is_only_known_to_be_given_away():
+    assert gone(None, Ended(presence((1, "here/0", 0)), GIVEN), NOW) == (None, [])
