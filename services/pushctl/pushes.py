@@ -24,6 +24,7 @@ GOOD = frozenset({Outcome.SENT, Outcome.ACKED, Outcome.STORED, Outcome.BUFFERED}
 @click.option("--file", type=click.File("rb"), help="Push the bytes of this file instead of TEXT.")
 @click.option("--signal", type=click.Choice(["PUSH", "PUBLISH"], case_sensitive=False), help="Signal of the packet.")
 @click.option("--sub-signal", metavar="NAME|NUMBER", help="Sub-signal of the packet, e.g. MN.")
+@click.option("--request-id", metavar="ID", help="Stands in every log line about the push (docs/logs.md).")
 @options.timeout(5, "How long to look for a router and to try.")
 @options.sender_options
 @options.as_json
@@ -39,6 +40,7 @@ def push(
     file: BinaryIO | None,
     signal: str | None,
     sub_signal: str | None,
+    request_id: str | None,
     timeout: float,
     way: options.Way,
     as_json: bool,
@@ -56,7 +58,9 @@ def push(
     target, payload = _arguments(token, text, to_all, file)
     if to_all and to:
         raise click.UsageError(f"--all and --{to} exclude each other")
-    push_options = _push_options(signal, sub_signal, timeout, ttl=ttl, wait="acked" if wait_acked else None)
+    push_options = _push_options(
+        signal, sub_signal, timeout, ttl=ttl, wait="acked" if wait_acked else None, request_id=request_id
+    )
     with options.open_sender(way, timeout) as sender:
         if target is None:
             outcome, counts = sender.push_all(payload, **push_options)

@@ -11,6 +11,7 @@ from tests.clients.conversations import Conversation
 from tests.clients.kinds import connect
 from tests.fleet.conftest import StartFleet
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.otlp_receiver import Receiver
 from tests.fleet.processes import wait_until
 from tests.kafka.jars import missing
 
@@ -74,6 +75,25 @@ def test_a_record_is_pushed_with_its_options_and_told(broker: "Broker", fleet: F
     assert json.loads(told[0].value())["push_id"]
     wait_for_no_lag(broker, topic)
     assert fleet.stop_service("kafka-bridge") == 0
+
+
+def test_a_record_is_followed_by_its_request_id_and_its_trace(broker: "Broker", fleet: Fleet) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    topic, outcomes = broker.make_topic("followed"), broker.make_topic("followed-outcomes")
+    with Receiver() as receiver:
+        start(fleet, broker.address, topic, kafka_outcome_topic=outcomes, otel_endpoint=receiver.endpoint)
+        headers = {"request-id": "order-7", "traceparent": f"00-{trace}-{span}-01"}
+        broker.produce(topic, ("nobody", b"x", headers), ("nobody", b"y"))
+        told = [json.loads(one.value())["request_id"] for one in broker.read(outcomes, 2)]
+        assert told == ["order-7", f"{topic}/0/1"]
+        wait_for_no_lag(broker, topic)
+        assert fleet.stop_service("kafka-bridge") == 0  # with that, all spans are told
+        found = receiver.of(trace)
+    process, push = found[f"process {topic}"], found["push"]
+    assert (process.parent, push.parent) == (span, process.id)
+    assert {each.service for each in found.values()} == {"push-gateway-kafka-bridge"}
+    assert {each.attributes["push.request_id"] for each in found.values()} == {"order-7"}
+    assert process.attributes["messaging.destination.name"] == topic
 
 
 def test_poison_goes_to_the_dead_letters_before_it_is_committed(broker: "Broker", fleet: Fleet) -> None:

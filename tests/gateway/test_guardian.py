@@ -1,5 +1,6 @@
 """gateway/guardian.py as a process, over a stand-in for the worker."""
 
+import json
 import os
 import signal
 import sys
@@ -206,6 +207,19 @@ def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "write", full)
     guardian.log("ERROR", "nobody reads this")
+
+
+@pytest.mark.parametrize("name", ["worker 0", 'worker "\\" 0'])
+def test_its_lines_have_the_form_of_the_others(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(os, "write", lambda descriptor, data: written.append(data))
+    guardian.log("ERROR", f"{name} stands still: killed")
+    monkeypatch.setenv(guardian.LOG_FORMAT, "json")
+    guardian.log("ERROR", f"{name} stands still: killed")
+    plain, told = written[0].decode(), json.loads(written[1])
+    assert plain[19:] == f" ERROR gateway.guardian: {name} stands still: killed\n"
+    assert (told["level"], told["logger"]) == ("ERROR", "gateway.guardian")
+    assert told["message"] == f"{name} stands still: killed"
 
 
 def test_worker_starts_as_a_plain_process(guarded: Guarded) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from services.clients import PROTOCOLS
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.processes import wait_until
 from tests.services.pushctl.runs import listening, run
 
 
@@ -32,6 +33,13 @@ def test_where_the_payload_comes_from(running_fleet: Fleet, tmp_path: Path):
         b'{"payload":"from a file"}',
         b'{"payload":"-x"}',
     ]
+
+
+def test_a_request_id_is_found_in_the_logs(running_fleet: Fleet):
+    environ = running_fleet.environ
+    assert run(environ, "push", "bad\ntoken", "x", "--request-id", "order-7").stdout == "REFUSED\n"
+    wait_until(lambda: "request_id=order-7" in running_fleet.log("router"), "its line")
+    assert "outcome=REFUSED" in running_fleet.log("gateway-0") + running_fleet.log("gateway-1")
 
 
 def test_signal_and_sub_signal(running_fleet: Fleet):
@@ -72,6 +80,7 @@ def test_to_all(running_fleet: Fleet):
         (["--all", "--group", "a"], "--all and --group exclude each other"),
         (["a", "b", "--file", "/dev/null"], "expected TOKEN, got 2 arguments"),
         (["a", "b", "--sub-signal", "XX"], "sub_signal is unknown"),
+        (["a", "b", "--request-id", "not one"], "request_id is not 1 to 64"),
         (["a", "b", "--timeout", "0"], "--timeout"),
         (["a", "b", "--file", "/nowhere/at/all"], "No such file"),
     ],
