@@ -17,7 +17,8 @@ _TAKE = """INSERT INTO event_consumers VALUES (?1, 0, ?2, ?3) ON CONFLICT (consu
     owner = excluded.owner, lease = excluded.lease WHERE owner = ?2 OR lease <= ?4 RETURNING number"""
 _CONFIRM = "UPDATE event_consumers SET number = max(number, ?) WHERE consumer = ? AND owner = ?"
 _LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
-_BOUNDS = "SELECT coalesce(max(number), 0), coalesce(min(number), 1) FROM events"
+# Both in one SELECT would read the whole table.
+_BOUNDS = "SELECT coalesce((SELECT max(number) FROM events), 0), coalesce((SELECT min(number) FROM events), 1)"
 
 
 class SqliteOutbox(Outbox):
