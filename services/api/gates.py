@@ -13,8 +13,8 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-#: Where the id of a request is in its environ, and its trace (services.api.request_ids).
-REQUEST_ID, TRACEPARENT = "push.request_id", "push.traceparent"
+#: Where the id of a request is in its environ, whether it came with it, and its trace (services.api.request_ids).
+REQUEST_ID, GIVEN, TRACEPARENT = "push.request_id", "push.request_id_given", "push.traceparent"
 
 
 class Gate:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from werkzeug.wsgi import ClosingIterator
 
-from services.api.gates import REQUEST_ID, TRACEPARENT, Application, Environ, StartResponse
+from services.api.gates import GIVEN, REQUEST_ID, TRACEPARENT, Application, Environ, StartResponse
 from shared.origins import is_request_id, known_traceparent
 from shared.spans import Span, Spans
 
@@ -25,7 +25,8 @@ class RequestIds:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         said = environ.get("HTTP_X_REQUEST_ID", "")
-        environ[REQUEST_ID] = request_id = said if is_request_id(said) else os.urandom(8).hex()
+        environ[GIVEN] = given = is_request_id(said)
+        environ[REQUEST_ID] = request_id = said if given else os.urandom(8).hex()
         environ[TRACEPARENT] = parent = known_traceparent(environ.get("HTTP_TRACEPARENT", ""))
         answered = Answered("", start_response, request_id)
         if self._spans is None:

@@ -131,7 +131,7 @@ def open_pusher(settings: Settings, curve: CurveKeys | None, spans: Spans | None
     """
     endpoints = reachable_endpoints(settings)
     name = f"api-{settings.host_name}".encode()[:NAME_MAX_BYTES].decode(errors="ignore")
-    # Each HTTP request is one of its own to the router, for its request id.
+    # An HTTP request with a request id is one of its own to the router.
     limits: dict[str, Any] = {"give_up_s": _GIVE_UP_S, "window": _WINDOW}
     return Sender(endpoints, name=name, curve=curve, spans=spans, **limits) if endpoints else None
 
