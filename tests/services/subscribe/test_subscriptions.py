@@ -27,7 +27,12 @@ def cannot(token: str) -> bool:
 
 
 def subscriptions(
-    storage: Any, anybody: bool = False, policy: Any = everybody, clear: Clearing = cannot, known_s: float = 0.0, **more: Any
+    storage: Any,
+    anybody: bool = False,
+    policy: Any = everybody,
+    clear: Clearing = cannot,
+    known_s: float = 0.0,
+    **more: Any,
 ) -> Subscriptions:
     return Subscriptions(storage, TokenMaker(os.urandom), policy, anybody, clear, lambda: NOW, known_s, **more)
 
