@@ -8,6 +8,7 @@
 # make chaos   real fleets broken under load; one thing only: make chaos SCENARIO=kills
 # make chaos-100k   the same with 100,000 clients; make chaos-stored, make chaos-acked: nothing stored or acknowledged is lost
 # make chaos-groups   each member of a group gets each push once, whichever workers die
+# make chaos-events  clients come and go while all is killed: every one of them has its two events, at a webhook that fails too
 # make chaos-kafka   the same for records of Kafka, with a real broker: needs Java and Maven
 # make simulate   a thousand simulated fleets; others: make simulate SEEDS=1001..5000
 
@@ -19,7 +20,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install --constraint constraints.txt --no-build-isolation --editable
 BUILT_FROM = pyproject.toml setup.py gateway/_sends.c constraints.txt
 
-.PHONY: run test lint bench bench-bulk chaos chaos-100k chaos-stored chaos-acked chaos-groups chaos-kafka simulate fuzz-api conformance loadtest docs protobufs clean lock
+.PHONY: run test lint bench bench-bulk chaos chaos-100k chaos-stored chaos-acked chaos-groups chaos-kafka chaos-events simulate fuzz-api conformance loadtest docs protobufs clean lock
 
 run: $(VENV)/installed
 	@$(BIN)/push-services fleet
@@ -58,6 +59,9 @@ chaos-groups: $(VENV)/installed-test
 
 chaos-kafka: $(VENV)/installed-test
 	@$(BIN)/python -m chaos.kafka $(ARGUMENTS)
+
+chaos-events: $(VENV)/installed-test
+	@$(BIN)/python -m chaos.events $(ARGUMENTS)
 
 simulate: $(VENV)/installed-test
 	@$(BIN)/python -m simulator --seeds $(or $(SEEDS),1..1000) --jobs 2 $(ARGUMENTS)
