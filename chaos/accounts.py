@@ -81,7 +81,7 @@ def account(pushes: Sequence[Told], receipts: Iterable[Receipt]) -> Account:
             _take_copy(found, receipt, first[number], number in acknowledged)
         else:
             first[number] = receipt
-            _look_at_order(found, newest, pushes[number], number)
+            _look_at_order(found, newest, pushes, number)
         if receipt.acknowledged:
             acknowledged.add(number)
     found.received = len(first)
@@ -98,18 +98,19 @@ def _take_copy(found: Account, copy: Receipt, first: Receipt, was_acknowledged: 
         found.note(f"push {copy.number} came as {first.push_id} and as {copy.push_id}")
 
 
-def _look_at_order(found: Account, newest: dict[tuple[int, bool], int], push: Told, number: int) -> None:
+def _look_at_order(found: Account, newest: dict[tuple[int, bool], int], pushes: Sequence[Told], number: int) -> None:
     """Senders wait for the outcome of one push before the next to the same client; of a doubtful one there is none.
 
     Between pushes with ttl and those without no order is promised.
     """
+    push = pushes[number]
     if push.outcome in RETRYABLE:
         return
     line = push.client, bool(push.ttl)
     before = newest.get(line, -1)
     if number < before:
         found.out_of_order += 1
-        found.note(f"client {push.client} got push {number} behind {before}")
+        found.note(f"client {push.client} got push {number} ({push}) behind {before} ({pushes[before]})")
     newest[line] = max(number, before)
 
 
