@@ -118,7 +118,13 @@ class Supervision:
         return pids
 
     def left(self) -> Iterator[int]:
-        """Pids of its session: its processes stay in it, whoever is their parent by now."""
+        """Pids of its session: its processes stay in it, whoever is their parent by now.
+
+        No process gets the pid of a session that has members: once it has ended, whoever has it is a stranger, and so
+        is the session.
+        """
+        if self.process.returncode is not None and Path(f"/proc/{self.process.pid}").exists():
+            return
         for name in os.listdir("/proc"):
             with contextlib.suppress(ProcessLookupError, ValueError):
                 if os.getsid(int(name)) == self.process.pid:

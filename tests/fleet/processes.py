@@ -62,7 +62,13 @@ class Started:
             raise TimeoutError(f"{self.name} still runs after {seconds} s\n{self.log[-4000:]}") from None
 
     def left_behind(self) -> list[int]:
-        """Pids of its session that are alive, itself included."""
+        """Pids of its session that are alive, itself included.
+
+        No process gets the pid of a session that has members: once it has ended, whoever has it is a stranger, and so
+        is the session.
+        """
+        if self.popen.returncode is not None and Path(f"/proc/{self.pid}").exists():
+            return []
         return sorted(pid for pid in _pids() if _session_of(pid) == self.pid and not _is_zombie(pid))
 
     def kill(self) -> list[int]:

@@ -64,6 +64,17 @@ def test_process_left_behind_is_found_and_killed(tmp_path: Path) -> None:
     assert started.left_behind() == []
 
 
+def test_a_stranger_that_has_its_pid_by_now_is_not_touched(tmp_path: Path) -> None:
+    started = Started("ended", [sys.executable, "-c", ""], os.environ, tmp_path / "log", tmp_path)
+    assert started.wait() == 0
+    command = [sys.executable, "-c", "import signal; signal.pause()"]
+    with subprocess.Popen(command, start_new_session=True) as stranger:
+        started.popen.pid = stranger.pid
+        assert started.kill() == []
+        assert stranger.poll() is None
+        stranger.kill()
+
+
 def test_children_are_found() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert child.pid in children_of(os.getpid())
