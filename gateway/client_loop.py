@@ -116,6 +116,7 @@ class ClientLoop(ClientSockets):
             self.destroy(connection, CloseReason.IO_ERROR)
             return
         if not data:
+            self.let_flow(connection)  # it may still read
             self.destroy(connection, CloseReason.PEER_CLOSED)
         elif connection.state == State.BINDING:
             connection.input = (connection.input or bytearray()) + data

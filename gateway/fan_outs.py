@@ -28,6 +28,7 @@ from shared.signals import V0_SIGNALS
 _RECORDS_PER_TURN = 500
 #: Counts wait so long (ticks) for clients whose groups are not known.
 _ASK_TICKS = 2
+_NOT_DELIVERED = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.OVERLOADED, Outcome.OFFLINE})
 _OWN_COPY = Granted.ACK | Granted.IDS | Granted.AES_GCM
 #: What the bytes of a copy depend on, beside the protocol.
 _ENCODING = SPECIAL | Granted.CAMEL | Granted.LOWER
@@ -271,14 +272,14 @@ class FanOuts:
         return after
 
     def _deliver(self, running: Running, connection: Connection) -> None:
-        copy = self._copy(running, connection)
-        self.marks.sending(connection.fd, running.mark)
+        copy, fd = self._copy(running, connection), connection.fd
+        self.marks.sending(fd, running.mark)
         connection.fan_out_seen = self._after(running, connection.fan_out_seen)
         if copy is None:
             segment = running.fan_out.segment._replace(flags=0)
             copy = self._deliveries.deliver(connection, segment, 0, running.fan_out.payload)
         outcome = copy if isinstance(copy, int) else self._clients.write(connection, copy)
-        self.marks.sent()
+        self.marks.sent(fd, running.mark, outcome not in _NOT_DELIVERED)
         self._count(running, outcome)
 
     def _copy(self, running: Running, connection: Connection) -> bytes | int | None:

@@ -141,8 +141,8 @@ class Ledger:
         self._used = self._bytes[_USED_AT : _USED_AT + 4].cast("I")
         self._blocks_at = self._first + self.slots * SLOT_BYTES
         self._free_blocks = list(range(blocks, 0, -1))
-        #: By descriptor: the mark of the last fan-out that it was sent.
-        self.fan_outs = self._marks(marks_at)
+        #: By descriptor: the mark of the last fan-out that it was sent; kept for a successor, or only here.
+        self.fan_outs, self.keeps_fan_outs = self._marks(marks_at), bool(marks_at)
         self._own_places = self._first > _OLD_FIRST
         self._own_max = (self._first - _OWN_FACTS_AT) // (1 + self._own_places)
         #: Facts of the worker as a whole; at first those of its predecessor.

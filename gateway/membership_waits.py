@@ -4,6 +4,7 @@ Until then a push to a user or a group might not find them by whichever router i
 is pushed to them goes behind the answer.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,7 @@ class _Batch:
     """The clients that came in one turn. `routers`: what each must note, or None while it is not told."""
 
     routers: dict[int, int | None]
-    connections: list[Connection] = field(default_factory=list)
+    connections: dict[Connection, None] = field(default_factory=dict)
 
 
 class MembershipWaits:
@@ -37,6 +38,7 @@ class MembershipWaits:
         self._clients, self._memberships, self._flows = clients, memberships, flows
         self._batches: list[_Batch] = []
         self._gathering: _Batch | None = None  # of this turn
+        self._waits: Counter[Connection] = Counter()  # batches that a client is in: what flows, flows with the last
         memberships.turned, memberships.has_noted = self._turned, self._noted
 
     def answer(self, connection: Connection, data: bytes) -> None:
@@ -46,7 +48,9 @@ class MembershipWaits:
             self._clients.answer(connection, data)
         else:
             self._clients.withhold(connection, data)
-            batch.connections.append(connection)
+            if connection not in batch.connections:
+                batch.connections[connection] = None
+                self._waits[connection] += 1
             self._memberships.changed()
 
     def _batch(self) -> _Batch | None:
@@ -61,10 +65,16 @@ class MembershipWaits:
     def _turned(self) -> None:
         """All that is here has been told, as far as it could be."""
         self._gathering = None
-        for batch in self._batches:
-            for router, number in batch.routers.items():
+        for batch in list(self._batches):
+            for router, number in list(batch.routers.items()):
                 if number is None:
-                    batch.routers[router] = self._memberships.due_number(router)
+                    self._expect(batch, router)
+            self._end_if_known(batch)
+
+    def _expect(self, batch: _Batch, router: int) -> None:
+        due = batch.routers[router] = self._memberships.due_number(router)
+        if due is not None and self._memberships.has_all(router, due):  # nothing had to be told
+            del batch.routers[router]
 
     def _noted(self, router: int, number: int) -> None:
         for batch in list(self._batches):
@@ -79,7 +89,7 @@ class MembershipWaits:
 
     def _give_up(self, batch: _Batch) -> None:
         if batch in self._batches:
-            self._clients.counters["members_unnoted"] += len(batch.connections)
+            self._clients.counters["members_unnoted"] += sum(connection.fd >= 0 for connection in batch.connections)
             self._end(batch)
 
     def _end(self, batch: _Batch) -> None:
@@ -88,5 +98,9 @@ class MembershipWaits:
             self._clients.guarded(self._let_flow, connection)
 
     def _let_flow(self, connection: Connection) -> None:
+        self._waits[connection] -= 1
+        if self._waits[connection]:
+            return
+        del self._waits[connection]
         self._clients.let_flow(connection)
         self._flows(connection)

@@ -161,7 +161,11 @@ class Memberships:
     def due_number(self, router: int) -> int | None:
         """When a router has noted this, it knows all that is here now; None: it is yet to be told."""
         told = self._told.get(router)
-        return None if told is None or told.due or told.anew else told.number
+        return None if told is None or told.due or told.anew or told.blocked else told.number
+
+    def has_all(self, router: int, number: int) -> bool:
+        """Whether a router has noted this."""
+        return self._told[router].noted >= number
 
     @property
     def noting(self) -> list[int]:

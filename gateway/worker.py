@@ -277,6 +277,7 @@ class Worker:
         for index, connections in left.passing.items():
             for connection in connections:
                 connection.deadline = self._clients.wheel.tick + self._seconds_left(connection)
+                self._fan_outs.marks.taken_over(connection)  # it may come back
             self._landing.hand_overs.doubt(worker_name(self._settings, index), connections)
         for index, descriptors in left.listeners.items():
             self._kept.go_on(index, descriptors)

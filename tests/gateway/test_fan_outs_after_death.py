@@ -34,6 +34,7 @@ class Lives:
         self.memory = create(1000)
         self.all = [Parts(ledger=open_ledger(self.memory), routers=2)]
         self.here.ring(1, [self.here])
+        self.back = []  # that were on their way to another worker
         self.ends = [
             (bind(self.here, b"t%d" % number, protocol, granted)[0], protocol, granted)
             for number, (protocol, granted) in enumerate(kinds)
@@ -82,6 +83,10 @@ class Lives:
         self.all.append(successor)
         successor.fan_outs.go_on()
         left = take_over(successor.loop)
+        for passing in left.passing.values():
+            for connection in passing:
+                successor.fan_outs.marks.taken_over(connection)
+                self.back.append(connection)
         for connection in left.served:
             successor.loop.adopt_again(connection, 600)
             successor.landing.taken_over(connection)
@@ -230,4 +235,68 @@ def test_a_ledger_of_a_version_without_marks(lives):
     one.go_on()
     one.here.fan_out(3, b"x")
     assert one.here.counts(3) == {"unknown": 1}
+    assert one.payloads() == [[b"x"]] * len(KINDS)
+
+
+def test_who_was_closed_once_is_not_counted_for_ever(lives):
+    one = lives()
+    assert one.die_in(lambda: one.here.fan_out(1, b"x"), 2, behind=True)
+    assert one.go_on() == 1
+    for number in (1, 2, 3):
+        one.here.fan_out(number, b"x")
+        assert one.here.counted(number)
+    one.here.fan_outs.report = lambda *_: os._exit(DIED)
+    assert one.die_in(lambda: one.here.fan_out(4, b"x"), 100, behind=False)
+    assert one.go_on() == 0
+    one.here.fan_out(4, b"x")
+    assert "unknown" not in one.here.counted(4)
+
+
+def test_a_new_worker_on_a_ledger_of_a_guardian_without_marks(lives):
+    """Who has had it cannot be known when that one dies, too: nobody gets it twice."""
+    one = lives()
+    os.pwrite(one.memory, bytes(4), 28)
+    one.go_on()
+    assert not one.here.loop.ledger.keeps_fan_outs
+    assert one.die_in(lambda: one.here.fan_out(1, b"x"), 3, behind=True)
+    one.go_on()
+    one.here.fan_out(1, b"x")
+    assert all(len(got) <= 1 for got in one.payloads())
+    assert one.here.counts(1) == {"unknown": 1}
+
+
+def test_who_comes_while_it_runs_does_not_count_as_one_that_had_it(lives):
+    one = lives()
+    one.here.fan_outs._deliver_plain = lambda running, records: None  # it has begun, and nobody has it yet
+    one.here.fan_out(1, b"x")
+    late = [one.here.bound(b"late%d" % number)[0] for number in range(4)]
+    one.go_on()
+    one.here.fan_out(1, b"x")
+    assert one.here.counted(1)["sent"] == len(KINDS)
+    assert all(end.quiet() for end in late)
+
+
+def test_who_could_not_be_sent_it_does_not_count_as_one_that_had_it(lives):
+    one = lives([(Protocol.V2, 0), (Protocol.WS_TEXT, 0)])
+    one.here.fan_outs._payload_max = 3
+    one.here.fan_outs.report = lambda *_: os._exit(DIED)
+    assert one.die_in(lambda: one.here.fan_out(1, b"too large"), 100, behind=False)
+    one.go_on()
+    one.here.fan_outs._payload_max = 3
+    one.here.fan_out(1, b"too large")
+    counted = one.here.counted(1)
+    assert (counted["sent"], counted["too_large"]) == (0, 2)
+
+
+def test_who_had_it_and_was_about_to_move_gets_none_when_it_comes_back(lives):
+    one = lives()
+    one.here.fan_out(1, b"x")  # the counts do not come to the router, say
+    connection = one.here.loop.table.by_token[b"t0"]
+    one.here.loop.let_go(connection)
+    one.here.loop.ledger.passing(connection.fd, 1, 12345)
+    one.go_on()
+    one.here.fan_out(1, b"x")
+    (back,) = one.back
+    back.deadline = one.here.loop.wheel.tick + 100
+    one.here.landing.came_back(back)
     assert one.payloads() == [[b"x"]] * len(KINDS)

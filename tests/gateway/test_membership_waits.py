@@ -1,6 +1,7 @@
 """Clients that are told that they are bound when routers know of them; what becomes of messages that are lost."""
 
 import json
+import socket
 from contextlib import suppress
 
 import pytest
@@ -441,3 +442,59 @@ def test_no_client_is_answered_of_whom_a_router_might_not_know(steps):
         link.flow()
     assert {uid for uid in "abc" if link.may_have("uid", uid)} == set(link.here)
     assert link.may_have("group", "any") == bool(link.groups.unknown)
+
+
+def test_nobody_waits_for_a_router_that_has_noted_all(one):
+    """Between the notes of two routers a second client of a user comes."""
+    first, _ = subscribe(one, "a", "alice")
+    assert first.quiet()
+    note(one, 0)
+    second, _ = subscribe(one, "b", "alice")
+    assert second.quiet()
+    note(one, 1)
+    assert (status(first), status(second)) == (200, 200)
+    assert not one.counters["members_unnoted"]
+
+
+def test_nobody_waits_for_a_note_that_comes_in_the_same_turn(one):
+    one.abilities[1] = {"members": True, "notes": False}
+    one.alive(1)
+    first, _ = subscribe(one, "a", "alice")
+    number = news_of(one)[-1].number
+    second, connection = one.connect()
+    answer = one.landing.answer
+
+    def answer_behind_the_note(*arguments):
+        answer(*arguments)
+        one.handlers.receive(0, bus.encode_numbered(bus.NOTED1, number, {}))
+
+    one.landing.answer = answer_behind_the_note
+    second.say(Signal.SUB, {"token": "b", "uid": "alice"})
+    until(lambda: connection.state == State.BOUND)
+    turns()
+    assert (status(first), status(second)) == (200, 200)
+    assert not one.counters["members_unnoted"]
+
+
+def test_an_answer_waits_behind_an_earlier_one_that_waits(one):
+    """Nothing flows before routers know of the second user, too."""
+    end, connection = subscribe(one, "a", "alice")
+    first = news_of(one)[-1].number
+    connection.uid = "bob"
+    one.landing.bind(connection, Bind(b"a", 0, False))
+    assert news_of(one)[-1].number > first
+    for router in (0, 1):
+        one.hear(bus.encode_numbered(bus.NOTED1, first, {}), router)
+    assert end.quiet()
+    note(one, 0)
+    note(one, 1)
+    assert (status(end), status(end)) == (200, 200)
+
+
+def test_who_says_nothing_more_gets_its_answer(one):
+    """It has ended its own side; the answer goes with the end of ours."""
+    end, connection = subscribe(one, "a", "alice")
+    end.socket.shutdown(socket.SHUT_WR)
+    until(lambda: connection.fd < 0)
+    assert status(end) == 200
+    assert end.rest() == b""
