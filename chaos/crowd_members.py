@@ -58,6 +58,7 @@ class Members:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="members")
         self.last_read = 0.0  # monotonic seconds
+        self.newest = 0  # number of the newest push that any of them got
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -102,6 +103,8 @@ class Members:
         member = self._by_fd[fd]
         try:
             member.receive()
+            if member.got:
+                self.newest = max(self.newest, member.got[-1])
         except BlockingIOError:
             return
         except (RemoteError, OSError, EOFError):

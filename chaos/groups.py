@@ -32,12 +32,12 @@ _RESULTS = Path(__file__).parent / "results"
 _GROUP = "everybody"
 #: One member in so many is a user's client; the others are in the group by their tokens.
 _USERS = 5
-#: A kill comes so long (seconds) behind its push, at the longest: while the copies are written.
-_BEHIND_S = 0.08
+#: A kill comes so long (seconds), at the longest, behind the first copy that is read: while the others are written.
+_BEHIND_S = 0.005
 #: Of pushes, those amid which a worker is killed, and those before which one is restarted.
 _KILLS, _RESTARTS = 0.6, 0.03
 #: Between two deaths of one worker: a worker that dies again and again is left down (seconds).
-_WORKER_S = 4.0
+_WORKER_S = 2.5
 _PATIENCE_S = 60.0
 
 
@@ -60,7 +60,7 @@ class Proof:
             with Members((fleet.host, fleet.client_port), names) as members, RawSender(fleet.endpoint) as sender:
                 self._make_group(fleet, names)
                 wait_until(lambda: self._trial(sender) == self._count, "all are known as members", _PATIENCE_S)
-                self._push_all(fleet, sender, time.monotonic() + self._seconds)
+                self._push_all(fleet, members, sender, time.monotonic() + self._seconds)
                 wait_until(lambda: time.monotonic() - members.last_read > 2, "all is read", _PATIENCE_S)
             self._judge(members)
 
@@ -83,7 +83,7 @@ class Proof:
         _, detail = sender.done(sender.send_push([(_GROUP, b"0")], to="group"), 30)
         return int(detail["matched"])
 
-    def _push_all(self, fleet: Fleet, sender: RawSender, end: float) -> None:
+    def _push_all(self, fleet: Fleet, members: Members, sender: RawSender, end: float) -> None:
         with tqdm(total=int(self._seconds), unit="s", disable=None) as bar:
             while time.monotonic() < end:
                 if self._chance.random() < _RESTARTS:
@@ -92,8 +92,7 @@ class Proof:
                 to = ("group", "all")[number % 2]
                 request = sender.send_push([(_GROUP if to == "group" else "", b"%d" % number)], to=to)
                 if self._chance.random() < _KILLS:
-                    time.sleep(self._chance.uniform(0, _BEHIND_S))
-                    self._kill(fleet)
+                    self._kill_amid(fleet, members, number)
                 _, detail = sender.done(request, 30)
                 self._details.append(detail)
                 bar.update(max(0, int(self._seconds - (end - time.monotonic())) - bar.n))
@@ -107,13 +106,18 @@ class Proof:
         self._free_at[index] = now + _WORKER_S
         return index
 
-    def _kill(self, fleet: Fleet) -> None:
+    def _kill_amid(self, fleet: Fleet, members: Members, number: int) -> None:
         index = self._free_worker()
         pid = fleet.worker_pid(index) if index is not None else 0
-        if pid:  # 0 would be all of this process group
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                self._kills["worker killed"] += 1
+        if not pid:  # 0 would be all of this process group
+            return
+        deadline = time.monotonic() + 1
+        while members.newest < number and time.monotonic() < deadline:
+            pass  # a sleep would miss it
+        time.sleep(self._chance.uniform(0, _BEHIND_S))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self._kills["worker killed"] += 1
 
     def _restart(self, fleet: Fleet) -> None:
         index = self._free_worker()
