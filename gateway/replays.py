@@ -240,8 +240,11 @@ class Replays:
         self._scan_at = 0
 
     def catch_up(self, connection: Connection) -> None:
-        """It is about to be sent something newer than what a cache that has just come may have for it."""
-        if (
+        """It is about to be sent something newer than what a cache may have for it that nobody has read.
+
+        So it is when a cache has just come, or another worker may have stored something.
+        """
+        if connection in self._early or (
             self._scan_at is not None
             and connection.fd >= self._scan_at
             and self._storing.number_of(connection.token or b"") in self._came

@@ -760,6 +760,29 @@ def test_who_comes_while_another_may_still_store_reads_once_more(worker):
     assert bodies(end, 1) == [b"1"]
 
 
+def test_what_another_has_stored_meanwhile_comes_before_what_is_newer(worker):
+    """The client has read once, before the other worker's push was stored, and is live."""
+    one, other = worker("h/0"), worker("h/1")
+    cache = StandInCache().join(one)
+    theirs = StandInCache().join(other)
+    token = moving_token()
+    one.ring(1, [one])
+    cache.holds = True
+    push(one, token, b"1")
+    turns()
+    one.ring(2, [one, other])
+    other.ring(2, [one, other])
+    end, connection = come(other, token)
+    until(lambda: live(connection))
+    cache.go_on()
+    theirs.kept, theirs.newest = cache.kept, cache.newest  # one store, in truth
+    until(lambda: other.ownership.is_settled(token))
+    push(other, token, b"2")
+    assert bodies(end, 2) == [b"1", b"2"]
+    other.advance()
+    assert end.quiet()
+
+
 def test_an_expected_client_s_push_is_stored_when_it_does_not_come(worker):
     one, other = worker("h/0"), worker("h/1")
     cache = StandInCache().join(other)
