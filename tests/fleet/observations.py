@@ -35,13 +35,17 @@ class Closings:
         self._counted, self._logged = closed(fleet, reason), len(close_lines(fleet, reason))
 
     def expect(self, count: int) -> list[str]:
-        """Wait until so many are counted; exactly as many lines must be in the logs. Those lines."""
+        """Wait until so many are counted, and logged by a thread behind them; exactly so many must be. Those lines."""
         wanted = self._counted + count
         wait_until(lambda: closed(self.fleet, self.reason) >= wanted, f"{count} closed as {self.reason} are counted")
         assert closed(self.fleet, self.reason) == wanted
-        lines = close_lines(self.fleet, self.reason)[self._logged :]
+        wait_until(lambda: len(self._lines()) >= count, f"{count} closed as {self.reason} are logged")
+        lines = self._lines()
         assert len(lines) == count, f"{count} INFO lines were expected: {lines}"
         return lines
+
+    def _lines(self) -> list[str]:
+        return close_lines(self.fleet, self.reason)[self._logged :]
 
 
 class PeakMemory:

@@ -225,6 +225,7 @@ def test_every_descriptor_used_up(start_fleet: StartFleet) -> None:
         wait_until(lambda: counters(fleet)["accept_pauses"] >= 3, "accepting pauses")
         assert len(os.listdir(f"/proc/{fleet.worker_pid(0)}/fd")) <= 150
         early.check()
+        wait_until(lambda: "WARNING gateway.acceptors" in fleet.log("gateway-0"), "a log line")
         assert fleet.log("gateway-0").count("WARNING gateway.acceptors") == 1
         late = Wire(fleet.address)
         late.write(encode(2, Packet(PING)))

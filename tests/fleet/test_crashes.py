@@ -13,7 +13,7 @@ from tests.clients.packets import PING
 from tests.clients.senders import BUFFERED, SENT, UNAVAILABLE, UNKNOWN, RawSender
 from tests.fleet.conftest import StartFleet
 from tests.fleet.fleet_process import Fleet
-from tests.fleet.observations import counters
+from tests.fleet.observations import close_lines, counters
 from tests.fleet.processes import wait_until
 from tests.fleet.steady_load import DELIVERED, steady_load
 from tests.fleet.test_membership import expect_back, find_workers, owned_by
@@ -110,7 +110,10 @@ def test_the_middle_of_a_packet_is_a_mark(start_fleet: StartFleet) -> None:
         assert half.wire.read_to_end() == b""
         assert whole.ping(30) == 30
     assert counters(fleet)["close_worker_lost"] == 1
-    assert "reason=worker_lost protocol=v2 token=half unfinished input" in fleet.log("gateway-0")
+    wait_until(lambda: close_lines(fleet, "worker_lost"), "its log line")
+    (line,) = close_lines(fleet, "worker_lost")
+    assert " token=half " in line
+    assert line.endswith(' detail="unfinished input"')
 
 
 def test_unread_input_waits_for_the_next_worker(start_fleet: StartFleet) -> None:

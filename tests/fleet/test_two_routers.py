@@ -13,6 +13,7 @@ from tests.clients.conversations import Conversation
 from tests.clients.kinds import KINDS, connect
 from tests.fleet.conftest import StartFleet
 from tests.fleet.fleet_process import Fleet
+from tests.fleet.processes import wait_until
 
 CLIENTS = 24
 ROUNDS = 120
@@ -94,6 +95,6 @@ def test_paused_router_does_no_harm_later(fleet: Fleet, clients: list[Conversati
 
 
 def test_status_and_log_names(fleet: Fleet) -> None:
-    assert "serves senders on" in fleet.log("router")
+    wait_until(lambda: "serves senders on" in fleet.log("router"), "a log line")
     assert fleet.log("router") == fleet.log("router-0")
     assert Path(fleet.data_dir / "run/router-1.pid").read_text() == f"{fleet.router_pid(1)}\n"
