@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.storage.messages import IDLE_MS, Bounds, Swept, Totals
 from services.storage.messages_turns import Turn
-from services.storage.sqlite_connections import SYNCHRONOUS, make_directory, translated
+from services.storage.sqlite_connections import SYNCHRONOUS, keep_a_log, make_directory, translated
 from services.storage.sqlite_schema import migrate, version_of
 from shared.cached_messages import Count, Failed, Operation, Read, Result
 from shared.errors import StorageError
@@ -75,8 +75,8 @@ def _check(path: Path, busy_s: float) -> None:
 def _prepared(name: str, durability: str, busy_s: float) -> sqlite3.Connection:
     database = sqlite3.connect(name, timeout=busy_s, isolation_level=None, check_same_thread=False)
     try:
+        keep_a_log(database, busy_s)
         for pragma in (
-            "journal_mode = WAL",
             f"synchronous = {SYNCHRONOUS[durability]}",
             f"cache_size = -{_CACHE_KIB}",
             f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",

@@ -1,6 +1,7 @@
 """The SQLite file: opening it with care, one connection that threads take in turn, and what its errors mean."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from shared.errors import StorageError, StorageUnavailable
 SYNCHRONOUS = {"memory": "OFF", "written": "NORMAL", "fsynced": "FULL"}
 #: How long a call waits for other processes that write, in seconds.
 BUSY_S = 5.0
+_PAUSE_S = 0.01
 
 #: Errors (primary result codes) that pass by themselves, or when somebody makes room.
 _PASSING = frozenset(
@@ -93,7 +95,7 @@ def connect(path: Path, durability: str, busy_s: float = BUSY_S) -> Connection:
             check(path, busy_s)
         database = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
         try:
-            prepare(database, durability)
+            prepare(database, durability, busy_s)
         except BaseException:
             database.close()
             raise
@@ -123,12 +125,28 @@ def check(path: Path, busy_s: float) -> None:
             raise StorageError(f"{path} is a database of something else, and left as it is")
 
 
-def prepare(database: sqlite3.Connection, durability: str) -> None:
+def prepare(database: sqlite3.Connection, durability: str, busy_s: float = BUSY_S) -> None:
     """Set up a new connection, and bring its file to this version. Raises StorageError, sqlite3.Error."""
-    database.execute("PRAGMA journal_mode = WAL")
+    keep_a_log(database, busy_s)
     database.execute(f"PRAGMA synchronous = {SYNCHRONOUS[durability]}")
     database.execute("PRAGMA foreign_keys = ON")
     migrate(database)
+
+
+def keep_a_log(database: sqlite3.Connection, busy_s: float) -> None:
+    """Write to a log beside the file. Raises sqlite3.Error.
+
+    While another process sets this for a new file, SQLite says at once that the file is locked, `timeout` or not.
+    """
+    deadline = time.monotonic() + busy_s
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 @contextmanager
