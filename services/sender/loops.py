@@ -169,7 +169,12 @@ def _announce(answered: list[Ticket[Any]]) -> None:
         if ticket.signal is not None:
             ticket.signal.set()
         for callback in ticket.callbacks or ():
-            try:
-                callback(ticket)
-            except Exception:
-                logger.exception("a callback of a push has failed")
+            call_back(callback, ticket)
+
+
+def call_back(callback: Callable[[Any], None], ticket: Ticket[Any]) -> None:
+    """Without harm to whoever calls it, if it fails."""
+    try:
+        callback(ticket)
+    except Exception:
+        logger.exception("a callback of a push has failed")

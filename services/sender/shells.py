@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import ujson
 
 from services.sender.connections import CurveKeys
-from services.sender.loops import Concurrency, Loop
+from services.sender.loops import Concurrency, Loop, call_back
 from services.sender.options import DEFAULT, ORIGIN, OptionSet, encode_options, split_origin
 from services.sender.policies import Policy
 from services.sender.protocol import Protocol
@@ -244,7 +244,7 @@ class Shell:
             if not ticket.done():
                 ticket.callbacks = [*(ticket.callbacks or []), callback]
                 return
-        callback(ticket)
+        call_back(callback, ticket)
 
     # --- inside
 
