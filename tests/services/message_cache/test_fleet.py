@@ -4,11 +4,13 @@ from concurrent.futures import wait
 
 from services.library import Service
 from shared.cached_messages import Copy, Read, Store, Stored, decode_results, encode_operations, topic_of
+from shared.calls import Topic
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import DEADLINE_S, wait_until
 
 TOKEN = b"alice"
 TOPIC = topic_of(TOKEN, 1)
+UNSERVED = Topic(200, 1)
 
 
 def store(number):
@@ -17,7 +19,7 @@ def store(number):
 
 
 def test_calls_to_a_cache_that_is_killed_are_answered_by_its_successor():
-    with Fleet(workers=1, services="message-cache", service_heartbeat_ms=100, service_timeout_ms=1000) as fleet:
+    with Fleet(workers=1, services="message-cache", service_heartbeat_ms=100, service_timeout_ms=20_000) as fleet:
         service = Service("test", fleet.settings)
         service.start()
         told = []
@@ -30,6 +32,7 @@ def test_calls_to_a_cache_that_is_killed_are_answered_by_its_successor():
             for number in range(kill * 400, kill * 400 + 400, 4):
                 body = encode_operations([store(number + i) for i in range(4)])
                 told.append(service.ask_nowait(TOPIC, body, key="cache", timeout_s=DEADLINE_S))
+            assert service.ask(UNSERVED, b"").code == 0xF0  # behind them: by now the router has them all
             wait(told[kill * 100 : kill * 100 + 10])  # some are answered, some are under way
             fleet.kill_service("message-cache")
             fleet.start_service("message-cache")
