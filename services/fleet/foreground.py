@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from services.fleet.announcements import announcement
+from services.fleet.own_ports import not_listening
 from services.fleet.pid_files import stop_workers
 from services.fleet.supervision import CONFIGURATION, Supervision, make_directories
 from services.status.readiness import not_ready
@@ -40,7 +41,7 @@ def _bring_up(settings: Settings, supervision: Supervision) -> int | None:
     """Wait until everything answers, and say so. An exit status if it does not, or is not to go on."""
     deadline = time.monotonic() + READY_S
     print(f"starting {settings.workers} workers in {settings.data_dir}", flush=True)
-    while missing := not_ready(settings) or supervision.not_up():
+    while missing := _missing(settings, supervision):
         if _told_to_stop(_POLL_S):
             return 0
         if failures := supervision.failures():
@@ -55,6 +56,10 @@ def _bring_up(settings: Settings, supervision: Supervision) -> int | None:
             return 1
     print(announcement(settings, commands_directory()), flush=True)
     return None
+
+
+def _missing(settings: Settings, supervision: Supervision) -> list[str]:
+    return not_ready(settings) or supervision.not_up() or not_listening(settings, supervision.left())
 
 
 def _stay_up(supervision: Supervision) -> int:

@@ -87,7 +87,7 @@ class Supervision:
         return self.process.poll() is None
 
     def not_up(self) -> list[str]:
-        """What is not running yet, one line each. Answers on a port alone may be another fleet's."""
+        """What is not running yet, one line each."""
         programs = self._programs()
         if not programs:
             return ["supervisord: no answer"]
