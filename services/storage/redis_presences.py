@@ -19,13 +19,14 @@ from services.storage.redis_outbox import RedisOutbox
 from services.storage.redis_presence_events import PresenceEvents
 from services.storage.redis_tokens import RedisTokens
 
-# KEYS: entry, events. ARGV: version that must be there, or "" for none; ms that it stays, or 0; number of events, and
-# these; fields and values.
+# KEYS: entry, events, fence. ARGV: version that must be there, or "" for none; ms that it stays, or 0; mark of who
+# tells; number of events, and these; fields and values.
 _SWAP = """
 if (redis.call('HGET', KEYS[1], 'version') or '') ~= ARGV[1] then return 0 end
-for at = 4, 3 + ARGV[3] do redis.call('RPUSH', KEYS[2], ARGV[at]) end
+if ARGV[4] ~= '0' and redis.call('SISMEMBER', KEYS[3], ARGV[3]) == 1 then return 0 end
+for at = 5, 4 + ARGV[4] do redis.call('RPUSH', KEYS[2], ARGV[at]) end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 4 + ARGV[3]))
+redis.call('HSET', KEYS[1], unpack(ARGV, 5 + ARGV[4]))
 if ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1
 """
@@ -76,11 +77,12 @@ class RedisPresences(PresenceStore):
         telling = [entry.presence.token for _, entry, told in changes if told]
         self._enter(listed)
         self._tokens.enter(come)
-        self._events.begin(telling, at)
-        done = [bool(answer) for answer in self._all([self._swap(*change) for change in changes])]
+        marks = self._events.begin(telling, at)
+        swaps = [self._swap(*change, marks.get(change[1].presence.token, "")) for change in changes]
+        done = [bool(answer) for answer in self._all(swaps)]
         self._enter(listed)
         self._tokens.enter(come)
-        self._events.move(telling, at)
+        self._events.move(list(marks.values()), at)
         if come:
             self._tokens.sweep(come)
         swapped = [change for change, is_done in zip(changes, done, strict=True) if is_done]
@@ -88,7 +90,7 @@ class RedisPresences(PresenceStore):
         return done
 
     def finish(self, now: int) -> None:
-        self._events.move(self._events.left_over(now), now)
+        self._events.finish(now)
 
     def _lists(self, entry: Entry | None) -> set[tuple[str, str]]:
         """(key, token) of the sets in which an entry stands."""
@@ -107,12 +109,12 @@ class RedisPresences(PresenceStore):
         again = {one for entry in self.load(tokens) for one in self._lists(entry)}
         self._enter([one for one in listed if one in again])
 
-    def _swap(self, before: Entry | None, entry: Entry, told: Sequence[Transition]) -> tuple[Any, ...]:
+    def _swap(self, before: Entry | None, entry: Entry, told: Sequence[Transition], mark: str) -> tuple[Any, ...]:
         kept = ENDED_MS if entry.ended is not None else 0
         key, version = self._keys.of("presence", entry.presence.token), "" if before is None else before.version
         rows = self._events.rows(told)
-        keys = (key, self._events.key(entry.presence.token))
-        return ("EVAL", _SWAP, 2, *keys, version, kept, len(rows), *rows, *_texts(entry))
+        keys = (key, self._events.key(entry.presence.token), self._events.fence(entry.presence.token))
+        return ("EVAL", _SWAP, len(keys), *keys, version, kept, mark, len(rows), *rows, *_texts(entry))
 
     def tokens_of(self, worker: str, after: str, most: int) -> list[str]:
         return self._page("presences-of", worker, after, most)

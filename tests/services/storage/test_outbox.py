@@ -1,6 +1,6 @@
 """The outbox of events, in every storage."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -152,7 +152,7 @@ def test_what_a_killed_process_has_not_moved_is_found(server: str, request: pyte
     servers.flush()
     with RedisStorage(location(servers.url), durability="memory", keeping=Keeping(MOST)) as storage:
         store, events = storage.presences, storage.presences._events
-        move, events.move = events.move, lambda tokens, at: None  # it dies behind the change
+        move, events.move = events.move, lambda marks, at: None  # it dies behind the change
         store.come([presence("a", 5)], "x.1", NOW)
         store.gone([Ended(presence("a", 5), "kicked")], NOW + 1)
         events.move = move
@@ -166,3 +166,78 @@ def test_what_a_killed_process_has_not_moved_is_found(server: str, request: pyte
         store.finish(NOW + 20_000)
         assert storage.outbox.totals().last == 2
         assert events.left_over(NOW + 30_000) == []
+
+
+class Killed(Exception):
+    """Here a process dies."""
+
+
+@pytest.fixture(params=["redis_server", "redis_cluster"])
+def two(request: pytest.FixtureRequest) -> Iterator[tuple[RedisStorage, RedisStorage]]:
+    """An empty storage, as two processes have it."""
+    servers = request.getfixturevalue(request.param)
+    servers.flush()
+    place, keeping = location(servers.url), Keeping(MOST)
+    with (
+        RedisStorage(place, durability="memory", keeping=keeping) as one,
+        RedisStorage(place, durability="memory", keeping=keeping) as other,
+    ):
+        yield one, other
+
+
+def kept_of(storage: Storage) -> list[tuple[str, int]]:
+    return [(one.kind, one.sequence - NOW) for one in storage.outbox.read(0, 9)]
+
+
+def test_a_mark_is_taken_out_by_nobody_else(
+    two: tuple[RedisStorage, RedisStorage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    ours, theirs = one.presences._events, other.presences._events
+    begin = ours.begin
+
+    def begin_while_another_ends(tokens: Sequence[str], at: int) -> Mapping[str, str]:
+        before = theirs.begin(tokens, at)
+        marks = begin(tokens, at)
+        theirs.move(list(before.values()), at)
+        return marks
+
+    def die(marks: Sequence[str], at: int) -> None:
+        raise Killed
+
+    monkeypatch.setattr(ours, "begin", begin_while_another_ends)
+    monkeypatch.setattr(ours, "move", die)
+    with pytest.raises(Killed):
+        one.presences.come([presence("a", 5)], "x.1", NOW)
+    assert kept_of(other) == []
+    other.presences.finish(NOW + 10_000)
+    assert kept_of(other) == [("connected", 0)]
+    assert theirs.left_over(NOW + 20_000) == []
+
+
+def test_who_is_too_slow_begins_again(two: tuple[RedisStorage, RedisStorage], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mark is gone when it would change the entry; then it dies: what it has told must have another mark."""
+    one, other = two
+    events = one.presences._events
+    begin, move = events.begin, events.move
+    begun: list[Mapping[str, str]] = []
+
+    def begin_slowly(tokens: Sequence[str], at: int) -> Mapping[str, str]:
+        marks = begin(tokens, at)
+        if not begun:
+            other.presences.finish(NOW + 10_000)
+        begun.append(marks)
+        return marks
+
+    def die_behind_the_change(marks: Sequence[str], at: int) -> None:
+        if one.presences.load(["a"]) != [None]:
+            raise Killed
+        move(marks, at)
+
+    monkeypatch.setattr(events, "begin", begin_slowly)
+    monkeypatch.setattr(events, "move", die_behind_the_change)
+    with pytest.raises(Killed):
+        one.presences.come([presence("a", 5)], "x.1", NOW)
+    assert len(begun) == 2
+    other.presences.finish(NOW + 20_000)
+    assert kept_of(other) == [("connected", 0)]
