@@ -46,6 +46,7 @@ class Hook:
     def __init__(self, directory: Path) -> None:
         (self.port,) = free_ports(1)
         self.log, self.secret_file = directory / "events.log", directory / "secret"
+        self.secret_file.touch(0o600)
         self.secret_file.write_text(secrets.token_hex(32))
         self.url = f"http://127.0.0.1:{self.port}/events"
         self._process: subprocess.Popen[bytes] | None = None

@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from shared.errors import SettingsError
+from shared.keys import mode_fault
 
 TIMESTAMP, SIGNATURE = "Push-Timestamp", "Push-Signature"
 #: Of a secret: as many as the hash has.
@@ -18,11 +19,13 @@ def sign(secret: bytes, timestamp: int, body: bytes) -> dict[str, str]:
 
 
 def read_secret(path: Path) -> bytes:
-    """The file's content, without white space around it. Raises SettingsError without any of it."""
+    """What the file has, without white space around it. Raises SettingsError: not readable, or by others too; short."""
     try:
-        secret = path.read_bytes().strip()
+        fault, secret = mode_fault(path.stat().st_mode), path.read_bytes().strip()
     except OSError as error:
         raise SettingsError("event_webhook_secret_file", f"{path}: {(error.strerror or str(error)).lower()}") from None
+    if fault:
+        raise SettingsError("event_webhook_secret_file", f"{path}: {fault}")
     if len(secret) < LEAST_BYTES:
         raise SettingsError("event_webhook_secret_file", f"{path}: {len(secret)} bytes are fewer than {LEAST_BYTES}")
     return secret

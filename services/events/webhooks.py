@@ -2,7 +2,8 @@
 
 A time-out does not tell whether a batch was taken, and it is posted again. So that a receiver which is merely slow does
 not get all of them again and again, each time-out doubles the time that it has, up to eight times; it stays so until a
-number of batches were answered within the shorter time.
+number of batches were answered within the shorter time. It is the time of the whole post, up to the end of the answer's
+head, however it comes; for a body nobody waits longer.
 """
 
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import urllib3
 
+from services.events.posting import Posting, finish
 from services.events.receivers import NotTaken
 from services.events.signatures import sign
 from services.storage.events import Kept
@@ -46,9 +48,9 @@ class Webhook:
             raise SettingsError("event_webhook_url", "has a user in it: it would be logged")
         self.most = most
         self.where = f"{parsed.scheme}://{parsed.netloc}"  # without path and query, which may be a secret
-        self._url, self._secret, self._timeout_s, self._unix_s = url, secret, timeout_s, unix_s
+        self._secret, self._timeout_s, self._unix_s = secret, timeout_s, unix_s
         self._patience, self._quick = 1, 0
-        self._http = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
+        self._posting = Posting(parsed)
 
     def deliver(self, events: Sequence[Kept], attempt: int) -> None:
         """One post. Only 2xx says that they are taken; redirects are not followed. Raises NotTaken."""
@@ -59,41 +61,33 @@ class Webhook:
             "Push-Attempt": str(attempt),
             **sign(self._secret, int(self._unix_s()), body),
         }
-        began = time.monotonic()
-        timeout = urllib3.Timeout(total=self._timeout_s * self._patience)
+        began, seconds = time.monotonic(), self._timeout_s * self._patience
         try:
-            response = self._http.request(
-                "POST", self._url, body=body, headers=headers, timeout=timeout, redirect=False, preload_content=False
-            )
-        except urllib3.exceptions.ReadTimeoutError:
-            waited, self._patience = self._timeout_s * self._patience, min(2 * self._patience, PATIENCE_MAX)
-            self._quick = 0
-            raise NotTaken(f"no answer within {waited:g} s", late=True) from None
+            answer = self._posting.post(body, headers, seconds)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if self._is_late(error):
+                self._patience, self._quick = min(2 * self._patience, PATIENCE_MAX), 0
+                raise NotTaken(f"no answer within {seconds:g} s", late=True) from None
             raise NotTaken(_in_words(error)) from None
-        self._judge(response, time.monotonic() - began)
+        self._judge(answer, time.monotonic() - began)
 
-    def _judge(self, response: Any, took_s: float) -> None:
-        _let_go(response)
-        if not 200 <= response.status < 300:
-            raise NotTaken(f"status {response.status}", _after_s(response.headers.get("Retry-After", "")))
+    def _is_late(self, error: Exception) -> bool:
+        """Whoever cannot be reached in time has nothing."""
+        if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+            return False
+        return isinstance(error, urllib3.exceptions.ReadTimeoutError) or self._posting.deadline.is_over
+
+    def _judge(self, answer: Any, took_s: float) -> None:
+        finish(answer, _BODY_BYTES)
+        if not 200 <= answer.status < 300:
+            raise NotTaken(f"status {answer.status}", _after_s(answer.headers.get("Retry-After", "")))
         self._quick = self._quick + 1 if took_s < self._timeout_s * self._patience / 2 else 0
         if self._quick >= _QUICK_ANSWERS:
             self._patience, self._quick = max(1, self._patience // 2), 0
 
     def close(self) -> None:
         """Its connection ends."""
-        self._http.clear()
-
-
-def _let_go(response: Any) -> None:
-    """Reads a body that is short, and gives the connection back; else closes it."""
-    try:
-        response.read(_BODY_BYTES, decode_content=False)
-        is_whole = not response.length_remaining
-    except (urllib3.exceptions.HTTPError, OSError):
-        is_whole = False
-    response.release_conn() if is_whole else response.close()
+        self._posting.close()
 
 
 def _after_s(text: str) -> float:

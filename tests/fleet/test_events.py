@@ -43,6 +43,7 @@ class Events(NamedTuple):
 def events(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Events]:
     directory = tmp_path_factory.mktemp("events")
     (directory / "secret").write_text(SECRET)
+    (directory / "secret").chmod(0o600)
     with receiving(SECRET.encode(), directory / "log") as receiver:
         settings = {"event_webhook_url": receiver.url, "event_webhook_secret_file": str(directory / "secret")}
         settings |= {"event_webhook_timeout_s": 1, "worker_heartbeat_ms": 100, "service_heartbeat_ms": 100}
@@ -147,6 +148,7 @@ def test_secrets_are_not_logged(events: Events) -> None:
 def test_bad_settings_stop_it(events: Events, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
+    secret.chmod(0o600)
     for settings, fault in (
         ({"event_webhook_secret_file": tmp_path / "none"}, "event_webhook_secret_file"),
         ({"event_kinds": "connected,come"}, "event_kinds: 'come' is none of connected"),
