@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 
 #: Bytes that may wait to be written; what comes on top is dropped and counted.
 BUFFER_BYTES = 1 << 20
@@ -35,6 +36,7 @@ class Sink(logging.Handler):
         self._lines: list[bytes] = []
         self._bytes = 0
         self._untold = self._dropped = 0
+        self._is_amid = False  # only a part of the last line was written
         self._guard = threading.Lock()
         self._some, self._none = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -93,21 +95,33 @@ class Sink(logging.Handler):
         size = sum(map(len, lines))
         if untold:
             lines.append(self._line_about(untold))
-        data = memoryview(b"".join(lines))
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except OSError:  # a full disk, a closed pipe
-            with self._guard:
-                self._dropped += len(lines)
+        lost = len(lines) - self._written(lines)
         with self._guard:
+            if lost:
+                lost -= untold > 0  # the line about those before is no line that was dropped: it comes again
+                self._dropped += lost
+                self._untold += lost + untold
             self._bytes -= size  # not before: the bound holds for what is on its way, too
             if not self._lines:
                 self._some.clear()
                 self._none.set()
 
+    def _written(self, lines: list[bytes]) -> int:
+        """Write these; how many got there whole."""
+        lead = b"\n" if self._is_amid else b""
+        data, at = lead + b"".join(lines), 0
+        try:
+            while at < len(data):
+                at += os.write(self._descriptor, memoryview(data)[at:])
+        except OSError:  # a full disk, a closed pipe
+            pass
+        if at:
+            self._is_amid = not data.endswith(b"\n", 0, at)
+        _, *ends = accumulate(map(len, lines), initial=len(lead))
+        return sum(end <= at for end in ends)
+
     def _line_about(self, untold: int) -> bytes:
-        text = f"{untold} log lines were dropped: they were not written as fast as they came"
+        text = f"{untold} log lines were dropped: they could not be written, or not as fast as they came"
         return (
             self.format(logging.makeLogRecord({"name": __name__, "msg": text, "levelname": "WARNING"})).encode() + b"\n"
         )

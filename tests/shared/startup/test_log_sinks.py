@@ -69,6 +69,40 @@ def test_a_descriptor_that_is_closed_does_not_end_anything():
     os.close(writer)
 
 
+FULL_DISK = """
+import logging, resource, signal, sys
+from shared.startup.log_lines import PlainLines
+from shared.startup.log_sinks import Sink
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+file = open(sys.argv[1], "ab", 0)
+sink = Sink(file.fileno())
+sink.setFormatter(PlainLines())
+def put(room, *lines):
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    for line in lines:
+        sink.put(line)
+    assert sink._none.wait(60)
+put(25, *[f"line {number} of ten" for number in range(10)])  # 14 bytes each with their ends: one, and a part
+print(sink.take_dropped())
+put(25, "more")
+print(sink.take_dropped())
+put(10_000, "there is room")
+print(sink.take_dropped())
+put(10_000, "all is well")
+"""
+
+
+def test_a_full_disk_costs_lines_which_are_counted_and_told_and_joins_no_two(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, tmp_path / "log"]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True, text=True)
+    assert done.stdout.split() == ["9", "1", "0"]
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[:3] == ["line 0 of ten", "line 1 of t", "there is room"]
+    assert "10 log lines were dropped" in lines[3]
+    assert lines[4:] == ["all is well"]
+
+
 def test_a_record_that_cannot_be_formatted_is_named(pipe):
     sink = sink_to(pipe[1])
     sink.handle(logging.LogRecord("a.b", logging.INFO, "there.py", 7, "%d", ("x",), None))
