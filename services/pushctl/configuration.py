@@ -1,6 +1,5 @@
 """`pushctl check-config`."""
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -9,6 +8,7 @@ import ujson
 from services.pushctl import options
 from shared import places
 from shared.settings import Settings, describe
+from shared.shown import shown
 from shared.startup.environment import read_settings
 from shared.startup.protobuf_files import load_registry
 
@@ -17,7 +17,10 @@ from shared.startup.protobuf_files import load_registry
 @click.option("--help-settings", is_flag=True, help="Describe every setting instead.")
 @options.as_json
 def check_config(help_settings: bool, as_json: bool) -> None:
-    """Print the settings in effect, as a file for PUSH_CONFIG. Exit code 2 and one line if one is wrong."""
+    """Print the settings in effect, as a file for PUSH_CONFIG. Exit code 2 and one line if one is wrong.
+
+    Of event_webhook_url and otel_endpoint only scheme and host are shown: the rest may be a secret.
+    """
     if help_settings:
         _print_descriptions(as_json)
         return
@@ -26,12 +29,15 @@ def check_config(help_settings: bool, as_json: bool) -> None:
     for index in range(settings.workers):
         places.hand_over_path(settings, index)
     load_registry(settings)
+    values = shown(settings)
     if as_json:
-        options.print_json(asdict(settings))
+        options.print_json(values)
         return
     defaults = Settings()
-    for name, value in asdict(settings).items():
+    for name, value in values.items():
         mark = "" if value == getattr(defaults, name) else "  # changed"
+        if value != getattr(settings, name):
+            mark += ", the rest is not shown"
         click.echo(f"{name} = {_toml(value)}{mark}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from shared.settings import CONFIG_KEY, PREFIX, Settings, describe
+from shared.shown import shown
 from shared.startup.log_lines import FORMATS
 from shared.startup.log_sinks import Sink
 
@@ -23,7 +24,7 @@ def settings_help() -> str:
 
 def settings_listing(settings: Settings) -> str:
     """`name = value` lines, for `--check-config`."""
-    return "\n".join([f"{name} = {getattr(settings, name)!r}" for name, _, _ in describe()])
+    return "\n".join([f"{name} = {value!r}" for name, value in shown(settings).items()])
 
 
 def log_to_stderr(settings: Settings) -> Callable[[], int]:

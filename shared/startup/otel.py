@@ -26,6 +26,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace import Span as OtelSpan
 
 from shared import __version__
+from shared.shown import place
 from shared.spans import Attributes
 from shared.startup.log_sinks import signals_blocked
 
@@ -116,9 +117,9 @@ class Tracing:
 
 
 def where(endpoint: str) -> str:
-    """Where spans go, for the log."""
+    """Where spans go, for the log: scheme and host."""
     names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    return endpoint or next((os.environ[name] for name in names if os.environ.get(name)), "")
+    return place(endpoint or next((os.environ[name] for name in names if os.environ.get(name)), ""))
 
 
 def _context(traceparent: str) -> Context:

@@ -22,6 +22,19 @@ def test_json():
     assert run({**PLAIN, "PUSH_WORKERS": "7"}, "check-config", "--json").json["workers"] == 7
 
 
+def test_urls_that_may_hold_a_secret_are_shortened():
+    environ = {
+        **PLAIN,
+        "PUSH_EVENT_WEBHOOK_URL": "https://there:8443/hidden?key=hidden",
+        "PUSH_EVENT_WEBHOOK_SECRET_FILE": "secret",
+        "PUSH_OTEL_ENDPOINT": "http://me:hidden@[::1]:4318/hidden",
+    }
+    plain, as_json = run(environ, "check-config"), run(environ, "check-config", "--json")
+    assert "hidden" not in plain.stdout + plain.stderr + as_json.stdout + as_json.stderr
+    assert 'event_webhook_url = "https://there:8443"  # changed, the rest is not shown\n' in plain.stdout
+    assert as_json.json["otel_endpoint"] == "http://[::1]:4318"
+
+
 def test_the_file_that_push_config_names(tmp_path: Path):
     (tmp_path / "push.toml").write_text("workers = 5\n")
     environ = {**PLAIN, "PUSH_CONFIG": str(tmp_path / "push.toml")}
