@@ -16,12 +16,10 @@ from router.traces import Traces
 from shared.errors import BusError, RequestError
 from shared.push_ids import id_prefix
 from shared.tokens import slot_of, token_fault
-from shared.traces import PushKey, Wanted, key_of_push_id, wanted_fields, wanted_of
+from shared.traces import MESSAGE_MAX, PushKey, Wanted, key_of_push_id, wanted_fields, wanted_of
 
 #: After so long, workers that have not answered are null.
 TIMEOUT_S = 2.0
-#: No id is longer: `id` of a request has 512 bytes.
-_MESSAGE_MAX = 600
 
 
 class PendingExplanation(PendingCall):
@@ -78,8 +76,8 @@ class Explanations:
         if not isinstance(body, dict):
             raise RequestError("malformed", "EXPLAIN1 without one JSON object")
         message = body.get("message", "")
-        if not isinstance(message, str) or len(message) > _MESSAGE_MAX:
-            raise RequestError("malformed", f"EXPLAIN1 with a message that is no text of at most {_MESSAGE_MAX}")
+        if not isinstance(message, str) or len(message) > MESSAGE_MAX:
+            raise RequestError("malformed", f"EXPLAIN1 with a message that is no text of at most {MESSAGE_MAX}")
         try:
             wanted = wanted_of({"token": body.get("token")})
         except BusError as error:

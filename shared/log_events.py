@@ -3,7 +3,7 @@
 import re
 
 #: Control characters, line separators, what turns the direction of text, and halves of surrogate pairs.
-_CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _UNSAFE = re.compile(f"[{_CONTROLS}]")
 #: What may stand behind a `=` without quotation marks.
 _BARE = re.compile(rf'[^\s"=\\{_CONTROLS}]+')

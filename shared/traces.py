@@ -17,6 +17,8 @@ from shared.origins import Origin
 from shared.outcomes import Outcome
 from shared.push_ids import PREFIX_BYTES, push_id
 
+#: Characters of what names a message: no id is longer, `id` of a request has 512 bytes.
+MESSAGE_MAX = 600
 #: Messages in one answer; the newest.
 FOUND_MAX = 100
 #: What an entry costs beside its bytes, about.

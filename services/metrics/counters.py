@@ -45,7 +45,7 @@ WORKER = {
     "presence_overflows": "Times that too many changes waited, and everything was told anew.",
     "bus_drops": "Messages to the router that could not be sent.",
     "bus_errors": "Messages of the router that do not decode.",
-    "log_lines_dropped": "Log lines left out: over their limit a second, not written as fast as they came, or not at all.",
+    "log_lines_dropped": "Log lines left out: over their limit a second, or not written, or not as fast as they came.",
     "internal_errors": "Bugs of ours.",
 }
 ROUTER = {

@@ -9,16 +9,18 @@ import click
 from services.pushctl import options
 from services.pushctl.cached_messages import kept_for
 from services.pushctl.calls import ask
-from services.pushctl.faults import FAILED, Fault, as_fault
+from services.pushctl.faults import FAILED, UNREACHABLE, Fault, as_fault
 from services.pushctl.rings import Rings
 from services.status.diagnoses import Evidence, explained, known_workers
 from services.status.hops import as_lines as message_lines
 from services.status.hops import joined
 from shared.calls import Internal
 from shared.errors import SenderError
+from shared.log_events import escaped
 from shared.settings import Settings
 from shared.startup.environment import read_settings
 from shared.tokens import token_fault
+from shared.traces import MESSAGE_MAX
 
 _TOO_OLD = "the router is of a version that does not know this question: use find, presence and cached"
 _SHOWN_CACHED = 5
@@ -46,12 +48,15 @@ def explain(
     Every router is asked where its pushes go, every worker what it has, the presence service and the message cache too.
     Messages of late are known as long as recent_messages_max and recent_bytes_max have room.
 
-    Exit code 0 if its client is connected, 1 if not; with --message 0 if it is known, 1 if not.
+    Exit code 0 if its client is connected, 1 if not; with --message 0 if it is known, 1 if not; 3 if no router
+    answers that knows the question.
     """
     if token is None and not message:
         raise click.UsageError("TOKEN or --message is needed")
     if token is not None and (fault := token_fault(token.encode("utf-8", "surrogateescape"))):
         raise click.UsageError(fault)
+    if len(message) > MESSAGE_MAX:
+        raise click.UsageError(f"--message has more than {MESSAGE_MAX} characters: no id is so long")
     settings = read_settings()
     endpoints, curve = options.routers_and_keys(settings, way)
     with Rings(endpoints, curve, timeout) as rings:
@@ -60,7 +65,7 @@ def explain(
         options.print_json(found)
     else:
         for line in as_lines(found):
-            click.echo(line)
+            click.echo(escaped(line))
     if not (found["messages"] if message else found["online"]):
         ctx.exit(FAILED)
 
@@ -100,7 +105,7 @@ def _ask(rings: Rings, token: str | None, message: str) -> _Told:
     answers = rings.explanations(token, message)
     errors = [answer for answer in answers if isinstance(answer, SenderError)]
     if len(errors) == len(answers):
-        raise Fault(_TOO_OLD, FAILED) if errors[0].code == "unknown_command" else as_fault(errors[0])
+        raise Fault(_TOO_OLD, UNREACHABLE) if errors[0].code == "unknown_command" else as_fault(errors[0])
     told = {
         endpoint: str(answer) if isinstance(answer, SenderError) else answer
         for endpoint, answer in zip(rings.endpoints, answers, strict=True)

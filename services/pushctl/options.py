@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 import ujson
 
+from shared.log_events import escaped_json
+
 if TYPE_CHECKING:
     from services.sender import CurveKeys, Sender
     from shared.settings import Settings
@@ -103,4 +105,4 @@ def routers_and_keys(settings: Settings, way: Way) -> tuple[tuple[str, ...], Cur
 
 def print_json(value: Any) -> None:
     """One line of JSON."""
-    click.echo(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False))
+    click.echo(escaped_json(ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False)))

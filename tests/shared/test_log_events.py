@@ -22,6 +22,7 @@ def test_an_event_is_its_text_and_its_fields():
         ("\x1b[31m", '"\\x1b[31m"'),
         ("a\u2028b", '"a\\u2028b"'),
         ("\u202e", '"\\u202e"'),
+        ("\u061c", '"\\u061c"'),
         ("\udcff", '"\\udcff"'),
         ("\x85", '"\\x85"'),
     ],

@@ -70,6 +70,8 @@ def test_a_router_that_is_silent(fleet: Fleet) -> None:
 def test_what_is_wrong_with_the_call(fleet: Fleet) -> None:
     assert run(fleet.environ, "explain", "a\nb").status == 2
     assert run(fleet.environ, "explain").status == 2
+    too_long = run(fleet.environ, "explain", "--message", "x" * 601)
+    assert (too_long.status, "more than 600 characters" in too_long.stderr) == (2, True)
     nobody = run({**fleet.environ, "PUSH_SENDER_PORT": "1", "PUSH_ROUTERS": "1"}, "explain", "x", "--timeout", "0.5")
     assert (nobody.status, len(nobody.stderr.splitlines())) == (3, 1)
 
@@ -126,6 +128,15 @@ def test_a_message_that_nobody_knows(fleet: Fleet) -> None:
     assert done == (1, "nothing is known of a message nonesuch\n", "")
 
 
+def test_what_is_said_of_evil_names_stays_in_its_line(fleet: Fleet) -> None:
+    evil = "a\u2028b\u202ec"
+    assert "a\\u2028b\\u202ec is not connected" in run(fleet.environ, "explain", evil).stdout
+    assert "message a\\u2028b\\u202ec\n" in run(fleet.environ, "explain", "--message", evil).stdout
+    as_json = run(fleet.environ, "explain", evil, "--json")
+    assert as_json.json["token"] == evil
+    assert not set(evil[1::2]) & set(as_json.stdout)
+
+
 def test_a_push_to_all(fleet: Fleet) -> None:
     with connect("v2", fleet.address) as client, Sender(fleet.endpoint, name="news") as sender:
         client.subscribe("grace")
@@ -146,5 +157,5 @@ def knows_no_such_question(frames: Frames) -> list[Frames]:
 def test_a_router_of_an_older_version() -> None:
     with RouterSocket(knows_no_such_question) as router:
         done = run(os.environ, "explain", "a", "--router", router.endpoint)
-    assert (done.status, done.stdout) == (1, "")
+    assert (done.status, done.stdout) == (3, "")
     assert done.stderr.startswith("pushctl: the router is of a version that does not know this question")
