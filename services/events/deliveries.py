@@ -73,7 +73,7 @@ class Delivery:
     def _serve(self) -> None:
         """Until another process serves this receiver, or the end. Raises StorageError."""
         confirmed = self._take()
-        while confirmed is not None and not self._ended.is_set():
+        while confirmed is not None and self._holds and not self._ended.is_set():
             events = self._outbox.read(confirmed, self._receiver.most)
             if events and self._deliver(events):
                 if not self._outbox.confirm(self._receiver.name, self._owner, events[-1].number):

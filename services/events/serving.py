@@ -86,14 +86,20 @@ def _look(outbox: Outbox, counters: Counters, deliveries: Sequence[Delivery], en
         try:
             for delivery in deliveries:
                 delivery.renew()
-            totals = outbox.totals()
+            dropped = _count(outbox, counters, dropped)
         except StorageError as error:
             logger.warning("the outbox cannot be read: %s", error)
-            continue
-        counters.holds(totals)
-        if totals.dropped > dropped >= 0:
-            logger.warning("%d events were dropped: events_max await confirmation", totals.dropped - dropped)
-        dropped = totals.dropped
+        except Exception:  # without renewals leases would be lost
+            logger.exception("internal error in the look at the outbox")
+
+
+def _count(outbox: Outbox, counters: Counters, dropped: int) -> int:
+    """`dropped`: what it returned the last time, -1 at first."""
+    totals = outbox.totals()
+    counters.holds(totals)
+    if totals.dropped > dropped >= 0:
+        logger.warning("%d events were dropped: events_max await confirmation", totals.dropped - dropped)
+    return totals.dropped
 
 
 def unix_ms() -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.events import deliveries
+from services.events import deliveries, serving
 from services.events.counters import Counters
 from services.events.deliveries import BACK_OFF_MAX_S, Delivery, back_off
 from services.events.receivers import NotTaken
@@ -120,6 +120,129 @@ def test_two_hosts_do_not_deliver_at_once(outbox: Outbox) -> None:
     put(outbox, 3)
     wait_until(lambda: second.got == [(1, [4])], "the other one goes on")
     two.stop(5)
+
+
+class Takeover:
+    """`first` hangs with a batch when `second` comes. The clock of leases goes on by `pass_lease` only.
+
+    Neither renews by itself.
+    """
+
+    def __init__(self, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.outbox, self.first, self.second = outbox, Scripted(), Scripted()
+        self.two: Delivery | None = None
+        self.now, self.asked, self.reads = unix_ms(), 0, 0  # asked, reads: of the outbox by the first
+        self._set, self._take, self._read = monkeypatch.setattr, outbox.take, outbox.read
+        monkeypatch.setattr(deliveries, "RENEW_S", 3600.0)
+        monkeypatch.setattr(outbox, "take", self._counted_take)
+        monkeypatch.setattr(outbox, "read", self._counted_read)
+        self.first.gate.clear()
+        put(outbox, 1, 2)
+        self.one = self._start(self.first, "here")
+        wait_until(lambda: self.reads, "the first one has the batch")
+
+    def _counted_take(self, consumer: str, owner: str, lease_ms: int, now: int) -> int | None:
+        self.asked += owner == "here"
+        return self._take(consumer, owner, lease_ms, now)
+
+    def _counted_read(self, after: int, most: int) -> list[Kept]:
+        self.reads += threading.current_thread() is self.one._thread
+        return self._read(after, most)
+
+    def _start(self, receiver: Scripted, owner: str) -> Delivery:
+        made = Delivery(self.outbox, receiver, ["webhook"], owner, Counters(["webhook"]), lambda: self.now)
+        if owner == "here":
+            self.one = made
+        made.start()
+        return made
+
+    def pass_lease(self, part: float) -> None:
+        self.now += round(deliveries.LEASE_MS * part)
+
+    def renew(self) -> None:
+        """As the looking thread does, when it is due."""
+        self._set(deliveries, "RENEW_S", 0.0)
+        self.one.renew()
+        self._set(deliveries, "RENEW_S", 3600.0)
+
+    def take_over(self) -> None:
+        two = self.two = self._start(self.second, "there")
+        wait_until(lambda: two._holds, "the second one has it")
+
+    def first_gives_up(self) -> None:
+        """The first one's post ends; it goes on with nothing, and asks whether it may serve."""
+        asked, reads = self.asked, self.reads
+        self.first.gate.set()
+        wait_until(lambda: self.asked > asked or len(self.first.got) > 1, "the first one asks again")
+        assert self.first.got == [(1, [1, 2])]
+        assert self.reads == reads
+
+    def end(self) -> None:
+        self.one.stop(5)
+        if self.two is not None:
+            self.two.stop(5)
+
+
+@pytest.fixture
+def takeover(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Takeover]:
+    made = Takeover(outbox, monkeypatch)
+    yield made
+    for receiver in (made.first, made.second):
+        receiver.gate.set()
+    made.end()
+
+
+def test_a_hanging_receiver_is_kept_by_renewals(takeover: Takeover) -> None:
+    takeover.pass_lease(0.9)
+    takeover.renew()
+    takeover.pass_lease(0.9)
+    assert takeover.outbox.take("webhook", "there", deliveries.LEASE_MS, takeover.now) is None
+    takeover.pass_lease(0.2)
+    takeover.take_over()
+
+
+def test_a_batch_is_not_tried_again_by_whom_the_lease_has_left(takeover: Takeover) -> None:
+    takeover.pass_lease(1.1)
+    takeover.take_over()
+    wait_until(lambda: takeover.second.got == [(1, [1, 2])], "the second one delivers")
+    takeover.renew()
+    takeover.first.faults = [NotTaken("status 503")]
+    takeover.first_gives_up()
+
+
+def test_a_batch_that_others_have_taken_over_is_the_last(takeover: Takeover) -> None:
+    takeover.pass_lease(1.1)
+    takeover.second.gate.clear()
+    takeover.take_over()
+    put(takeover.outbox, 3)
+    takeover.first_gives_up()  # its confirmation is refused
+    takeover.second.gate.set()
+    wait_until(lambda: takeover.outbox.totals().waiting == 0, "the second one delivers")
+    assert takeover.second.got[0] == (1, [1, 2])
+
+
+def test_a_fault_in_a_renewal_ends_no_renewals(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(serving, "_LOOK_S", 0.01)
+    one = Delivery(outbox, Scripted(), ["webhook"], "here", Counters(["webhook"]), unix_ms)
+    renewed: list[int] = []
+
+    def renew() -> None:
+        renewed.append(1)
+        if len(renewed) == 1:
+            raise RuntimeError("a bug")
+
+    monkeypatch.setattr(one, "renew", renew)
+    ended = threading.Event()
+    looker = threading.Thread(target=serving._look, args=(outbox, Counters(["webhook"]), [one], ended))
+    looker.start()
+    try:
+        wait_until(lambda: len(renewed) > 1, "it goes on")
+    finally:
+        ended.set()
+        looker.join()
+    assert "internal error" in caplog.text
 
 
 def test_back_off_doubles_up_to_its_end() -> None:
