@@ -31,6 +31,8 @@ _WORKER_S = 2.5
 _PATIENCE_S = 120
 #: Between two deaths, longest (seconds).
 _PAUSE_S = 0.5
+#: Deaths in a row behind which no request was finished: then one is waited for, however slowly processes start here.
+_DEATHS_MOST = 4
 #: Between two requests, longest: so that deaths come before, in and behind them.
 _BETWEEN_S = 0.1
 
@@ -57,6 +59,7 @@ class Run:
     repeats: int = 0
     twice: int = 0  # came again after they had been acknowledged
     seconds: float = 0.0
+    finished: int = 0  # requests
 
     def faults(self) -> list[str]:
         """The promises that were broken."""
@@ -98,7 +101,13 @@ class Killer(threading.Thread):
         self._next_worker = 0.0
 
     def run(self) -> None:
+        finished, deaths = 0, 0
         while not self.stopping.wait(self._chance.uniform(0, _PAUSE_S)):
+            if self._run.finished != finished:
+                finished, deaths = self._run.finished, 0
+            if deaths == _DEATHS_MOST:
+                continue
+            deaths += 1
             may = _VICTIMS if time.monotonic() >= self._next_worker else _VICTIMS[:2]
             self.kill(self._chance.choice(may))
 
@@ -172,6 +181,7 @@ def one_run(fleet: Fleet, seed: int) -> Run:
     while done < PUSHES:
         some = run.items[done : done + chance.randint(1, REQUEST_MAX)]
         pushing.push(some, number)
+        run.finished += 1
         done, number = done + len(some), number + 1
         time.sleep(chance.uniform(0, _BETWEEN_S))
     killer.stopping.set()

@@ -6,6 +6,7 @@ from chaos.stored import Item, Run, prove
 from tests.clients.senders import STORED
 
 
+@pytest.mark.timeout(400)  # on a busy machine a run takes a minute
 @pytest.mark.parametrize("storage", ["sqlite", "redis"])
 def test_nothing_stored_is_lost(storage: str) -> None:
     assert prove(1, 3, storage) == 0
