@@ -56,6 +56,7 @@ _NAMES = (
     "services_lost",  # instances that died
     "events_told",  # pushes of which the events service was told that they have reached nobody
     "events_dropped",  # the same, but too many waited for it
+    "events_refused",  # the same, but it does not take them
     "keys_refused",  # connections with a key that is not permitted
 )
 

@@ -1,7 +1,8 @@
 """Pushes without ttl that have reached nobody, told to the events service.
 
 Nothing is gathered unless somebody wants events. What is gathered in a turn goes in one call; one is under way at a
-time, and what fails is told again. What is stored is told of by the message cache.
+time, and what fails is told again. What the service refuses for good (4xx) is told again by halves, until the one that
+it does not take is alone: that one goes, and is counted. What is stored is told of by the message cache.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ class Unreached:
         self._waiting: list[_Told] = []
         self._asking: list[_Told] = []
         self._next = 0.0
+        self._most = CALL_MAX
 
     def add_all(self, batch: Batch, outcomes: bytes, now: float) -> None:
         """Those of a batch that are OFFLINE."""
@@ -54,14 +56,29 @@ class Unreached:
         """Tell what there is."""
         if not self._waiting or self._asking or now < self._next:
             return
-        self._asking, self._waiting = self._waiting[:CALL_MAX], self._waiting[CALL_MAX:]
+        self._asking, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         body = msgpack.packb({"events": self._asking})
         self._services.ask(_TOPIC, "events", body, _TIMEOUT_S, now, self._done)
 
     def _done(self, code: int, body: bytes, now: float) -> None:
         told, self._asking = self._asking, []
-        if code:
+        if not code:
+            self._counters["events_told"] += len(told)
+            self._most = min(2 * self._most, CALL_MAX)
+        elif not _is_refused(body):
             self._waiting = told + self._waiting
             self._next = now + _AGAIN_S
+        elif len(told) > 1:
+            self._waiting = told + self._waiting
+            self._most = len(told) // 2
         else:
-            self._counters["events_told"] += len(told)
+            self._counters["events_refused"] += 1
+
+
+def _is_refused(body: bytes) -> bool:
+    """Whether an answer that is a fault says that it would be one again: a map with a status of 4xx."""
+    try:
+        status = msgpack.unpackb(body)["status"]
+        return bool(400 <= status < 500)
+    except Exception:  # msgpack raises whatever its input leads to
+        return False

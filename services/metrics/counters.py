@@ -84,6 +84,7 @@ ROUTER = {
     "services_lost": "Instances of services that died.",
     "events_told": "Pushes of which the events service was told that they have reached nobody.",
     "events_dropped": "The same, but too many waited for the events service.",
+    "events_refused": "The same, but the events service does not take them.",
     "keys_refused": "Connections with a key that is not permitted.",
 }
 SERVICE = {

@@ -9,6 +9,7 @@ from router import unreached
 from shared import bus
 from shared.calls import RETURN1, Call, Internal, encode_answer, internal
 from shared.outcomes import Outcome
+from shared.signals import PublishError
 from tests.router.driven_core import STARTED_MS, Sent, push2
 from tests.router.driven_services import DrivenServices
 
@@ -68,6 +69,57 @@ def test_it_waits_for_the_service_up_to_a_bound(monkeypatch: pytest.MonkeyPatch)
     core.turn()
     [call] = core.given(b"e")
     assert [one[0] for one in told(call)] == ["t0", "t1"]
+
+
+def given_after(core: DrivenServices, seconds: float) -> list[list[str]]:
+    """Tokens in each call that the service gets when so much more time has gone."""
+    core.now += seconds
+    core.turn()
+    return [[one[0] for one in told(call)] for call in core.given(b"e")]
+
+
+def offline(core: DrivenServices, *tokens: bytes) -> None:
+    core.ask(*push2(b"r-" + tokens[0], [(token, b"1") for token in tokens]))
+    answer(core, *[Outcome.OFFLINE] * len(tokens))
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (1, msgpack.packb({"status": 503, "message": "storage"})),
+        (PublishError.NOBODY_KNOWS, b""),
+        (1, b"\xc1"),
+        (1, b"\x01"),
+    ],
+)
+def test_what_fails_is_told_again_after_a_while(code: int, body: bytes) -> None:
+    core = DrivenServices(**ON)
+    core.serve(b"e", EVENTS, idempotent=True)
+    offline(core, b"a")
+    [call] = core.given(b"e")
+    core.give_back(b"e", call, code, body)
+    assert given_after(core, unreached._AGAIN_S - 0.01) == []
+    assert given_after(core, 0.02) == [["a"]]
+    assert core.count("events_refused") == 0
+
+
+def test_one_that_is_refused_holds_up_no_other() -> None:
+    core = DrivenServices(**ON)
+    core.serve(b"e", EVENTS, idempotent=True)
+    offline(core, *[b"%d" % number for number in range(9)])
+    offline(core, b"late")
+    taken: list[str] = []
+    for _ in range(40):
+        for call in core.given(b"e"):
+            tokens = [one[0] for one in told(call)]
+            if "5" in tokens:
+                core.give_back(b"e", call, 1, msgpack.packb({"status": 400, "message": "malformed"}))
+            else:
+                taken += tokens
+                core.give_back(b"e", call)
+        core.turn()
+    assert sorted(taken) == ["0", "1", "2", "3", "4", "6", "7", "8", "late"]
+    assert (core.count("events_refused"), core.count("events_told")) == (1, 9)
 
 
 def test_nothing_is_gathered_where_nobody_wants_it() -> None:
