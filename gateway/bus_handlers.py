@@ -133,7 +133,8 @@ class BusHandlers:
         outcomes = self._deliveries.deliver_batch(batch, router)
         if not self._routers.knows_stale(router):
             outcomes = outcomes.replace(_STALE, _UNAVAILABLE)
-        when = (time_ns() // 1000 - int((monotonic() - began) * 1e6), time_ns() // 1000) if batch.origins else None
+        ended = monotonic()  # before the answer: nobody may have it earlier than that
+        when = (time_ns() // 1000 - int((ended - began) * 1e6), time_ns() // 1000) if batch.origins else None
         self._routers.send(router, bus.encode_outcomes(batch.number, outcomes, when))
         if batch.origins:
             self.push_logs.batch(batch, outcomes)
@@ -145,7 +146,6 @@ class BusHandlers:
             for byte, counter in _COUNTED[1:]:
                 counters[counter] += outcomes.count(byte)
             counters["pushes_stale"] += outcomes.count(_STALE)
-        ended = monotonic()
         self._delivery_times.add(ended - began, len(outcomes))
         self._deliveries.traces.batch(router, batch.number, frames, began, ended, bytes(outcomes))
 
@@ -320,9 +320,10 @@ class BusHandlers:
         self._routers.send_all(bus.encode_control(bus.BYE1, {"gone": True}))
 
     def _report(self, router: int, number: int, counts: dict[str, int]) -> None:
+        at = monotonic()
         self._routers.send(router, bus.encode_numbered(bus.COUNTS1, number, counts))
         self.push_logs.counts(router, number, counts)
-        self._deliveries.traces.counted(router, number, counts, monotonic())
+        self._deliveries.traces.counted(router, number, counts, at)
 
     def _say_dropped(self, router: int, batch: int, dropped: dict[int, int]) -> None:
         body = {"dropped": {str(place): count for place, count in dropped.items()}}
@@ -339,9 +340,10 @@ class BusHandlers:
                 continue
             counter = "pushes_stale" if outcome == bus.STALE else outcome_counter(Outcome(outcome))
             self._clients.counters[counter] += 1
+        at = monotonic()
         for (router, number), pairs in batches.items():
             self._routers.send(router, bus.encode_late(number, pairs))
-            self._deliveries.traces.settled(router, number, pairs, monotonic())
+            self._deliveries.traces.settled(router, number, pairs, at)
 
 
 def _claims(frames: list[bytes]) -> list[bus.Claim]:

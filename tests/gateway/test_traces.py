@@ -5,8 +5,10 @@ import time
 import pytest
 
 from gateway.connections import Granted
+from gateway.held_pushes import HeldPush
 from gateway.traces import Traces
 from shared import bus
+from shared.outcomes import Outcome
 from shared.push_ids import push_id
 from shared.traces import Wanted, wanted_fields
 from tests.gateway.parts import until
@@ -48,6 +50,32 @@ def test_one_that_was_sent_and_one_that_was_not(one):
     (nobody,) = messages(one, None, keys=((PREFIX, 1),))
     assert whats(nobody)[-1] == ("done", "OFFLINE")
     assert messages(one, b"bob") == []
+
+
+def test_nobody_has_an_answer_before_it_was_given(one, monkeypatch):
+    """Routers note when it comes, by the same clock."""
+    sent, send = [], one.handlers._routers.send
+
+    def note(router, frames):
+        sent.append((frames[0], time.monotonic()))
+        return send(router, frames)
+
+    monkeypatch.setattr(one.handlers._routers, "send", note)
+    bind(one, b"alice")
+    push(one, (b"alice", b"hello"))
+    (done,) = messages(one, b"alice")[0]["hops"][1:]
+    number, _ = bus.decode_outcomes(next(frames for frames in one.said if frames[0] == bus.OUTCOMES1))
+    late = HeldPush(0, number, 0, bus.Segment(1, 0, PREFIX, 0, 0), 0, b"hello")
+    one.handlers._say_late([(late, Outcome.SENT)])
+    settled = messages(one, b"alice")[0]["hops"][-1]
+    one.fan_out(9, b"hello", prefix=bytes(16))
+    until(lambda: one.heard(bus.COUNTS1, bus.decode_numbered))
+    counted = messages(one, None, keys=((bytes(16), 0),))[0]["hops"][-1]
+    assert [hop[1] for hop in (done, settled, counted)] == ["done", "settled", "counted"]
+    at = dict(sent)
+    assert done[0] <= at[bus.OUTCOMES1]
+    assert settled[0] <= at[bus.LATE1]
+    assert counted[0] <= at[bus.COUNTS1]
 
 
 def test_what_its_client_acknowledges(one):
