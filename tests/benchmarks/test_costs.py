@@ -17,11 +17,12 @@ def test_cpu_that_was_burnt_is_counted() -> None:
 
 
 def test_memory_that_was_taken_is_counted() -> None:
+    """Other threads of the process may take or give back some, too."""
     before = memory([os.getpid()])
     taken = bytearray(os.urandom(1 << 20) * 16)
     after = memory([os.getpid()])
-    assert len(taken) * 0.9 <= after.pss - before.pss <= len(taken) * 1.5
-    assert len(taken) * 0.9 <= after.private - before.private <= len(taken) * 1.5
+    assert len(taken) * 0.9 <= after.pss - before.pss <= len(taken) * 4
+    assert len(taken) * 0.9 <= after.private - before.private <= len(taken) * 4
 
 
 def test_a_process_that_ended_is_a_fault() -> None:

@@ -1,8 +1,10 @@
 """A sender in plain pyzmq, written from docs/sender-protocol.md alone."""
 
+import contextlib
 import itertools
 import json
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -46,9 +48,12 @@ class RawSender:
 
     def send(self, *frames: bytes) -> None:
         """One message, as it is."""
-        if not self.socket.poll(int(self.deadline * 1000), zmq.POLLOUT):
-            raise TimeoutError("the router takes no more")
-        self.socket.send_multipart(frames)
+        end = time.monotonic() + self.deadline
+        while self.socket.poll(max(0, int((end - time.monotonic()) * 1000)), zmq.POLLOUT):
+            with contextlib.suppress(zmq.Again):  # the link may be gone since
+                self.socket.send_multipart(frames, zmq.NOBLOCK)
+                return
+        raise TimeoutError("the router takes no more")
 
     def receive(self, deadline: float | None = None) -> list[bytes]:
         """The next message of the router."""
