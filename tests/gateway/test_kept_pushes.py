@@ -740,28 +740,8 @@ def test_moved_is_not_said_while_a_push_to_an_absent_client_is_being_stored(work
     until(lambda: other.ownership.is_settled(token))
 
 
-def test_who_comes_while_another_may_still_store_reads_once_more(worker):
-    one, other = worker("h/0"), worker("h/1")
-    cache = StandInCache().join(one)
-    theirs = StandInCache().join(other)
-    token = moving_token()
-    one.ring(1, [one])
-    cache.holds = True
-    push(one, token, b"1")
-    turns()
-    one.ring(2, [one, other])
-    other.ring(2, [one, other])
-    end, _ = come(other, token)
-    turns()
-    cache.go_on()
-    theirs.kept, theirs.newest = cache.kept, cache.newest  # one store, in truth
-    until(lambda: other.ownership.is_settled(token))
-    other.advance()
-    assert bodies(end, 1) == [b"1"]
-
-
-def test_what_another_has_stored_meanwhile_comes_before_what_is_newer(worker):
-    """The client has read once, before the other worker's push was stored, and is live."""
+def come_before_it_is_stored(worker):
+    """(client's end, its new worker, token) of one that has read what there was before another worker stored a push."""
     one, other = worker("h/0"), worker("h/1")
     cache = StandInCache().join(one)
     theirs = StandInCache().join(other)
@@ -777,6 +757,17 @@ def test_what_another_has_stored_meanwhile_comes_before_what_is_newer(worker):
     cache.go_on()
     theirs.kept, theirs.newest = cache.kept, cache.newest  # one store, in truth
     until(lambda: other.ownership.is_settled(token))
+    return end, other, token
+
+
+def test_who_comes_while_another_may_still_store_reads_once_more(worker):
+    end, other, _ = come_before_it_is_stored(worker)
+    other.advance()
+    assert bodies(end, 1) == [b"1"]
+
+
+def test_what_another_has_stored_meanwhile_comes_before_what_is_newer(worker):
+    end, other, token = come_before_it_is_stored(worker)
     push(other, token, b"2")
     assert bodies(end, 2) == [b"1", b"2"]
     other.advance()
