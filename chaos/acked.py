@@ -23,9 +23,9 @@ from typing import Any, Self
 import click
 from tqdm import tqdm
 
-from benchmarks.machines import describe
 from chaos.accounts import Account, Receipt, Told, account
-from chaos.results import Result, lay_out, save
+from chaos.conclusions import conclude
+from chaos.results import Result
 from chaos.visitors import Visitors, acknowledges, token_of
 from services.sender import Push, Sender
 from shared.outcomes import Outcome
@@ -33,7 +33,6 @@ from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import wait_until
 from tests.services.storage.redis_servers import RedisServer
 
-_RESULTS = Path(__file__).parent / "results"
 WORKERS, _SENDERS = 3, 2
 _TTL_S = 24 * 3600
 #: Of pushes: those that wait for the acknowledgement, and those that are not to be kept.
@@ -345,17 +344,10 @@ def _about(clients: int, rate: int, storage: str) -> str:
 @click.option("--save", "saves", is_flag=True, help="Write chaos/results/acked-STORAGE-DATE.md and .json.")
 def main(minutes: float, seed: int, clients: int, rate: int, storage: str, saves: bool) -> None:
     """Prove that nothing acknowledged or stored is lost. Exit code 1 if anything was."""
-    now = datetime.now(UTC)
-    run = {"date": f"{now:%Y-%m-%d %H:%M} UTC", "command": " ".join(["python -m chaos.acked", *sys.argv[1:]])}
+    began = datetime.now(UTC)
     proof = Proof(clients, rate, seed, minutes * 60, storage)
     found = proof.run()
-    click.echo(lay_out(proof.result))
-    for example in found.examples:
-        click.echo(f"* {example}")
-    if saves:
-        paths = save(_RESULTS, f"acked-{storage}-{now:%Y-%m-%d}", run | describe(), [proof.result])
-        click.echo(f"saved: {', '.join(map(str, paths))}", err=True)
-    sys.exit(1 if proof.result.broken() else 0)
+    conclude(proof.result, "chaos.acked", f"acked-{storage}", began, saves, found.examples)
 
 
 if __name__ == "__main__":

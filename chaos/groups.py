@@ -8,27 +8,24 @@ twice.
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 import msgpack
 from tqdm import tqdm
 
-from benchmarks.machines import describe
+from chaos.conclusions import conclude
 from chaos.crowd_members import Members
-from chaos.results import Result, lay_out, save
+from chaos.results import Result
 from services.library import Service
 from shared.calls import Internal, internal
 from tests.clients.senders import RawSender
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.processes import wait_until
 
-_RESULTS = Path(__file__).parent / "results"
 _GROUP = "everybody"
 #: One member in so many is a user's client; the others are in the group by their tokens.
 _USERS = 5
@@ -159,15 +156,10 @@ class Proof:
 @click.option("--save", "saves", is_flag=True, help="Write chaos/results/groups-DATE.md and .json.")
 def main(members: int, workers: int, seconds: float, seed: int, saves: bool) -> None:
     """Prove that each member that stays connected gets each push once. Exit code 1 if one did not."""
-    now = datetime.now(UTC)
-    run = {"date": f"{now:%Y-%m-%d %H:%M} UTC", "command": " ".join(["python -m chaos.groups", *sys.argv[1:]])}
+    began = datetime.now(UTC)
     proof = Proof(members, workers, seconds, seed)
     proof.run()
-    click.echo(lay_out(proof.result))
-    if saves:
-        paths = save(_RESULTS, f"groups-{now:%Y-%m-%d}", run | describe(), [proof.result])
-        click.echo(f"saved: {', '.join(map(str, paths))}", err=True)
-    sys.exit(1 if proof.result.broken() else 0)
+    conclude(proof.result, "chaos.groups", "groups", began, saves)
 
 
 if __name__ == "__main__":
