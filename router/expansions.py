@@ -34,6 +34,9 @@ from shared.tokens import encode_token
 PAGE = 2000
 #: Bytes of one page at most (of one push, if that is more), and of the pages of one request that are under way.
 _PAGE_BYTES, _UNDER_WAY_BYTES = 1 << 20, 8 << 20
+#: Members under way, of all requests together, over which a request has one page at a time: this part of what may wait
+#: at one worker for the message cache, so that a slow cache slows the pushes to many down and fails none.
+_UNDER_WAY_PART = 0.8
 _TOKEN_BYTES = 64  # about
 #: Tokens in an answer, however many were asked for.
 _TOKENS_MAX = 1 << 16
@@ -101,10 +104,17 @@ class Expansions:
     """Finds out members, pushes to them, adds up."""
 
     def __init__(
-        self, answers: Answers, pushes: Pushes, services: Services, admission: Admission, counters: Counters
+        self,
+        answers: Answers,
+        pushes: Pushes,
+        services: Services,
+        admission: Admission,
+        counters: Counters,
+        held_pushes_max: int,
     ) -> None:
         self._answers, self._pushes, self._services, self._counters = answers, pushes, services, counters
         self._admission = admission
+        self._members, self._members_max = 0, int(held_pushes_max * _UNDER_WAY_PART)  # under way
 
     def accept(self, pending: PendingMembers, deadline: float, now: float) -> None:
         """Take a request in."""
@@ -118,7 +128,9 @@ class Expansions:
             return
         under_way = sum([page.size for page in pending.pages])
         if under_way and (
-            under_way + _PAGE_BYTES > _UNDER_WAY_BYTES or not self._admission.has_room(pending.connection, _PAGE_BYTES)
+            under_way + _PAGE_BYTES > _UNDER_WAY_BYTES
+            or self._members + pending.most > self._members_max
+            or not self._admission.has_room(pending.connection, _PAGE_BYTES)
         ):
             return
         self._ask(pending, now)
@@ -168,12 +180,14 @@ class Expansions:
         page.terms, page.since, page.journey = pending.terms, now, pending.journey
         page.told = partial(self._page_done, pending, page)
         pending.pages.add(page)
+        self._members += len(tokens)
         self._counters["pushes"] += len(tokens)
         options: PushOptions = pending.request.options
         self._pushes.accept(page, PushRequest(options, index, data), None, pending.deadline, now)
 
     def _page_done(self, pending: PendingMembers, page: PendingPushes, outcomes: bytes, now: float) -> None:
         pending.pages.discard(page)
+        self._members -= len(outcomes)
         for outcome in dict.fromkeys(outcomes):
             pending.counts[Outcome(outcome)] += outcomes.count(outcome)
         self._ask_if_room(pending, now)

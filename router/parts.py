@@ -80,7 +80,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         repeats=repeats,
         answers=answers,
         pushes=pushes,
-        expansions=Expansions(answers, pushes, services, admission, counters),
+        expansions=Expansions(answers, pushes, services, admission, counters, settings.held_pushes_max),
         fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters, traces),
         calls=calls,
         explanations=Explanations(settings.host_name, calls, membership, claims, pushes, repeats, traces),

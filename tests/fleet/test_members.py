@@ -152,7 +152,7 @@ def test_a_group_of_100_000_is_dismissed_during_a_push(fleet: Fleet, service: Se
         operate(service, "huge", "dismiss", timeout_s=5.0)  # what people's programs wait
         outcomes, detail = sender.done(request)
         assert outcomes[0] in (STORED, ACKED)  # by when the first one's acknowledgement came
-        assert 1 <= detail["stored"] + detail["acked"] == detail["matched"] < 100_000
+        assert 1 <= detail["stored"] + detail["acked"] == detail["matched"] < 100_000, detail
         assert detail["exists"] is False
         assert "incomplete" not in detail
     with RawSender(fleet.endpoint) as sender, come(fleet, names[-1]) as last:

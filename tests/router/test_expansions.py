@@ -76,6 +76,26 @@ def test_members_in_pages_have_ids_of_their_own(fleet: DrivenServices) -> None:
     assert done(fleet) == (Outcome.SENT, {"matched": 3, "sent": 2, "stored": 1})
 
 
+def test_no_more_members_are_under_way_than_a_worker_can_store() -> None:
+    """However slow the message cache is: with 3 pages under way there is no room for another."""
+    fleet = DrivenServices("h/0", held_pushes_max=5 * PAGE // 4 * 3)
+    fleet.serve(SERVICE, USERS, GROUPS, idempotent=True)
+    fleet.push(b"r1", b"team", to="group")
+    sent = []
+    for page in range(3):
+        number, _ = asked(fleet)
+        tell(fleet, number, [f"{page}-{member}" for member in range(PAGE)], more=True)
+        sent += fleet.sent()
+    assert fleet.given(SERVICE) == []
+    fleet.push(b"r2", b"other", to="group")  # another sender's has one at a time
+    tell(fleet, asked(fleet)[0], ["a"], more=False)
+    assert fleet.given(SERVICE) == []
+    fleet.outcomes(one(fleet), bytes(1))
+    assert fleet.given(SERVICE) == []
+    fleet.outcomes(sent[0], bytes(PAGE))
+    assert asked(fleet)[1] == {"group": "team", "after": f"2-{PAGE - 1}", "most": PAGE}
+
+
 @pytest.mark.parametrize(
     ("outcomes", "best"),
     [
