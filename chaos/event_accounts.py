@@ -17,7 +17,6 @@ UNTOLD_S = 0.3
 #: Why nobody was told of a connection.
 AT_A_KILL = "it was bound at most 0.3 s before the kill of a worker, and has gone with it"
 BOTH_AWAY = "it came while the presence service was away, and its worker was killed before that was back"
-BACK_BEFORE = "it came and went while the presence service was away, and its client was back before that was"
 
 
 @dataclass(slots=True)
@@ -41,11 +40,8 @@ class Breaks:
     kills: list[float] = field(default_factory=list)  # of workers
     outages: list[tuple[float, float]] = field(default_factory=list)  # the presence service was away
 
-    def excuse(self, visit: Visit, others: Sequence[Visit]) -> str:
-        """Why a connection may have come and gone without anybody being told; empty: it may not.
-
-        `others`: of its token.
-        """
+    def excuse(self, visit: Visit) -> str:
+        """Why a connection may have come and gone without anybody being told; empty: it may not."""
         bound, ended = visit.bound, visit.ended
         if bound is None or ended is None:
             return ""
@@ -55,9 +51,6 @@ class Breaks:
         outages = [(begin, end) for begin, end in self.outages if begin <= bound <= end]
         if any(bound <= killed <= end for killed in gone_by for _, end in outages):
             return BOTH_AWAY
-        later = [other.bound for other in others if other.bound is not None and other.bound > bound]
-        if any(ended <= end and min(later, default=end) < end for _, end in outages):
-            return BACK_BEFORE
         return ""
 
 
@@ -67,14 +60,12 @@ def account(visits: Sequence[Visit], events: Sequence[Event], breaks: Breaks) ->
     once = _first_arrivals(events, found)
     _look_at_sequences(once, found)
     told = Counter((event["token"], event["address"], event["kind"]) for event in once)
-    by_token: dict[str, list[Visit]] = defaultdict(list)
     by_connection: dict[tuple[str, str], list[Visit]] = defaultdict(list)
     for visit in visits:
-        by_token[visit.token].append(visit)
         by_connection[visit.token, visit.address].append(visit)
     for connection, its in by_connection.items():
         came, went = told.pop((*connection, "connected"), 0), told.pop((*connection, "disconnected"), 0)
-        excused = list(filter(None, [breaks.excuse(visit, by_token[visit.token]) for visit in its]))
+        excused = list(filter(None, [breaks.excuse(visit) for visit in its]))
         _compare(connection, its, (came, went), excused, found)
     found.false += [f"{kind} of {token} at {address}" for token, address, kind in told]
     return found
@@ -149,7 +140,7 @@ def state(found: Account, result: Result) -> None:
         result.at_most(name, len(examples), 0)
         for example in examples[:3]:
             result.state(f"{name}, such as", example)
-    for why in (AT_A_KILL, BOTH_AWAY, BACK_BEFORE):
+    for why in (AT_A_KILL, BOTH_AWAY):
         result.state(f"neither told: {why}", found.untold[why])
     result.state("events of connections whose SUB was not answered", found.unknown_told)
     result.state("events that came again, with the same id", found.repeats)

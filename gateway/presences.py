@@ -2,11 +2,11 @@
 
 Changes are gathered for a turn of the hub and told in one report; one report is under way at a time, so that they come
 in order by whatever router. Where a report fails, too much has gathered, or the service was away, everything is told
-anew: the *whole*, in parts, under a new term; what the service has of earlier terms has ended then. A client that is
-given to another worker is not told of: its new holder does that. Should that one die first, nobody would; so a lease
-later this one says that it has given it away, which counts only if nobody else was heard of. Without a service of the
-topic nothing is gathered but who has ended, and that only if a service may know of them: it has been told, by this
-worker or by one before it.
+anew under a new term: first who has gone meanwhile, who may have come back since; then the *whole*, in parts. What the
+service has of earlier terms has ended then. A client that is given to another worker is not told of: its new holder
+does that. Should that one die first, nobody would; so a lease later this one says that it has given it away, which
+counts only if nobody else was heard of. Without a service of the topic nothing is gathered but who has ended, and that
+only if a service may know of them: it has been told, by this worker or by one before it.
 """
 
 from collections import deque
@@ -61,10 +61,11 @@ class Presences:
         self._clients, self._calls, self._away = clients, calls, away
         self._worker, self._incarnation, self._lease_ms = worker, incarnation, lease_ms
         self._changes: list[list[Any]] = []  # [False, *entry] has come; [True, *entry, reason] has gone
+        self._before: list[list[Any]] = []  # those that are told before what is left of the whole
         self._given: deque[tuple[int, list[Any]]] = deque()  # (tick from which on to tell it, entry)
         self._whole: list[tuple[Connection, int]] | None = None  # what is left to tell of it
         self._begun = False  # its first part has been said
-        self._behind = True  # the whole is to be told; who goes meanwhile is told behind it, with the reason
+        self._behind = True  # the whole is to be told, and before it who has gone meanwhile
         self._fresh = True  # nothing has been told yet
         self._known = True  # a service may have been told something
         self._asking = self._scheduled = False
@@ -103,9 +104,9 @@ class Presences:
         self._given.append((self._clients.wheel.tick + self._lease_ms // 1000 + 1, _entry(connection)))
 
     def _add(self, change: list[Any]) -> None:
-        if len(self._changes) >= WAITING_MAX:
+        if len(self._changes) + len(self._before) >= WAITING_MAX:
             self._clients.counters["presence_overflows"] += 1
-            self._changes.clear()
+            self._forget_changes()
             self._fall_behind()
             return
         self._changes.append(change)
@@ -115,7 +116,11 @@ class Presences:
 
     def _fall_behind(self) -> None:
         self._behind, self._whole = True, None
-        self._changes = [change for change in self._changes if change[0]]
+        self._changes = [change for change in self._before + self._changes if change[0]]
+        self._before = []
+
+    def _forget_changes(self) -> None:
+        self._changes, self._before = [], []
 
     # --- what is told
 
@@ -125,7 +130,7 @@ class Presences:
             return
         if not self._heard and (tick - self._told) * 1000 > 2 * self._lease_ms:
             self._known = False  # what a worker before this one has told has lapsed
-            self._changes.clear()
+            self._forget_changes()
         while self._given and self._given[0][0] <= tick:
             self._changes.append([True, *self._given.popleft()[1], GIVEN])
         if self._behind or self._changes or tick - self._told >= max(1, self._lease_ms // _BEATS // 1000):
@@ -136,12 +141,15 @@ class Presences:
         self._finish(done, self._clients.wheel.tick + _FINISH_S + 1)  # a tick may be near its end
 
     def _finish(self, done: Callable[[], None], until: int) -> None:
-        if self._changes and not self._asking:
+        if self._is_left() and not self._asking:
             self._turn()
-        if (self._changes or self._asking) and self._calls.serves(_TOPIC) and self._clients.wheel.tick < until:
+        if (self._is_left() or self._asking) and self._calls.serves(_TOPIC) and self._clients.wheel.tick < until:
             self._clients.later(_LOOK_S, partial(self._finish, done, until))
         else:
             done()
+
+    def _is_left(self) -> bool:
+        return bool(self._before or self._changes)
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -158,8 +166,9 @@ class Presences:
             self._say({"changes": changes})
 
     def _begin(self) -> None:
-        """From now on changes are gathered: they come behind the whole."""
+        """From now on changes come behind the whole; those gathered so far come before it: they are older."""
         self._given.clear()
+        self._before, self._changes = self._changes, []
         there = [*self._clients.table.by_token.values(), *self._away.values()]
         self._fresh = False
         self._behind, self._begun, self._whole = False, False, [(one, one.binding) for one in there]
@@ -168,12 +177,15 @@ class Presences:
         self._say_part(self._whole)
 
     def _say_part(self, left: list[tuple[Connection, int]]) -> None:
-        part = left[-REPORT_MAX:]
-        del left[-REPORT_MAX:]
-        changes = [[False, *_entry(one)] for one, binding in part if one.binding == binding and self._is_here(one)]
-        fields = {"changes": changes, "begin": not self._begun, "end": not left}
+        changes, self._before = self._before[:REPORT_MAX], self._before[REPORT_MAX:]
+        start = max(0, len(left) - (REPORT_MAX - len(changes)))
+        part = left[start:]
+        del left[start:]
+        changes += [[False, *_entry(one)] for one, binding in part if one.binding == binding and self._is_here(one)]
+        is_end = not left and not self._before
+        fields = {"changes": changes, "begin": not self._begun, "end": is_end}
         self._begun = True
-        if not left:
+        if is_end:
             self._whole = None
         self._say(fields)
 
@@ -195,7 +207,7 @@ class Presences:
         self._asking = False
         if code:
             self._clients.counters["presence_failures"] += 1
-            self._changes = self._saying + self._changes
+            self._before = self._saying + self._before
             self._fall_behind()  # told with the next tick
             return
         self._known = self._heard = True
