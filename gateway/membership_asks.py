@@ -102,8 +102,9 @@ class MembershipAsks:
     def _look_at(self, connection: Connection, known: bool = False) -> None:
         if not known:
             self._groups.unknown.add(connection)
-        self._queue.append((connection, connection.binding))
-        self._schedule()
+        if self._served:  # else all are asked for when a service comes
+            self._queue.append((connection, connection.binding))
+            self._schedule()
 
     # --- asking
 
