@@ -22,7 +22,7 @@ CALL_MAX, WAITING_MAX = 1000, 50_000
 _TIMEOUT_S, _AGAIN_S = 5.0, 0.5
 _TOPIC = internal(Internal.EVENTS)
 
-_Told = tuple[str, str, int]  # token, push id, when
+_Told = tuple[str, str, int] | tuple[str, str, int, str]  # token, push id, when, request id if there is one
 
 
 class Unreached:
@@ -48,9 +48,11 @@ class Unreached:
             self._counters["events_dropped"] += 1
             return
         target_bytes, _, position = ENTRY.unpack(batch.entry(index))
-        prefix = batch.part_of(index).pending.segment[1]
+        pending = batch.part_of(index).pending
         token = item[:target_bytes].decode(errors="replace")
-        self._waiting.append((token, push_id(prefix, position), self._unix_ms(now)))
+        told = token, push_id(pending.segment[1], position), self._unix_ms(now)
+        request_id = pending.journey.origin.request_id if pending.journey is not None else ""
+        self._waiting.append((*told, request_id) if request_id else told)
 
     def flush(self, now: float) -> None:
         """Tell what there is."""

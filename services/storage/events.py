@@ -114,6 +114,11 @@ class Outbox(ABC):
         """How much there is."""
 
 
+def request_field(request_id: str) -> dict[str, str]:
+    """What an event of a push says of its request id; empty: it has none, and nothing is said."""
+    return {"request_id": request_id} if request_id else {}
+
+
 def presence_event(transition: Transition) -> Event:
     """What is told of a client that has come or gone."""
     presence, is_end = transition.presence, transition.reason is not None

@@ -46,6 +46,25 @@ def test_offline_pushes_are_told_with_their_ids() -> None:
     assert core.core.counters["events_told"] == 2
 
 
+def test_a_request_id_is_told_where_there_is_one() -> None:
+    core = DrivenServices(**ON)
+    core.serve(b"e", EVENTS, idempotent=True)
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    core.ask(*push2(b"r1", [(b"a", b"1")], request_id="order-7"))
+    core.ask(*push2(b"r2", [(b"b", b"1")]))
+    core.ask(*push2(b"r3", [(b"c", b"1")], traceparent=trace))
+    core.ask(*push2(b"r4", [(b"d", b"1")], request_id="order-8", traceparent=trace))
+    for sent in core.sent():
+        core.say(sent.worker, bus.encode_outcomes(sent.batch.number, bytes([Outcome.OFFLINE] * len(sent.pushes))))
+    events = []
+    while calls := core.given(b"e"):
+        for call in calls:
+            events += told(call)
+            core.give_back(b"e", call)
+        core.turn()
+    assert {event[0]: event[3:] for event in events} == {"a": ["order-7"], "b": [], "c": [], "d": ["order-8"]}
+
+
 def test_what_was_held_is_told_too() -> None:
     core = DrivenServices(**ON)
     core.serve(b"e", EVENTS, idempotent=True)

@@ -36,6 +36,16 @@ def test_unreached_pushes_are_kept_each_once(tmp_path: Path) -> None:
         assert counters.figures()["told"] == 5
 
 
+def test_a_request_id_is_said_where_a_router_tells_one(tmp_path: Path) -> None:
+    with SqliteStorage(tmp_path / "push.db", keeping=Keeping(1000)) as storage:
+        tellings = Tellings(storage.outbox, Counters([]), unix_ms)
+        ends = [[], ["order-7"], [""], ["no request id"], [None], ["order-8", "of a later version"]]
+        told = [["alice", f"ab-{number}", 5, *end] for number, end in enumerate(ends)]
+        assert tellings.answer([call({"events": told})]) == [b""]
+        kept = [ujson.loads(one.json()) for one in storage.outbox.read(0, 9)]
+        assert [one.get("request_id", "none") for one in kept] == ["none", "order-7", "none", "none", "none", "order-8"]
+
+
 @pytest.mark.parametrize(
     "fields", [{}, {"events": 7}, {"events": [["a"]]}, {"events": [["", "x", 1]]}, {"events": [["a", 7, 1]]}, [], 5]
 )
