@@ -93,6 +93,7 @@ class BusHandlers:
         fan_outs.report = self._report
         landing.late = kept.late.say = self._say_late
         kept.late.say_dropped = self._say_dropped
+        kept.replays.note = self.push_logs.replayed
         deliveries.takes_back = routers.knows_stale
         landing.settled = self._settled
         landing.moving.heard = landing.claiming.heard = lambda: routers.heard

@@ -231,8 +231,18 @@ class KeptPushes:
         if not self.storing.has_room:
             return self._overflow()
         signal, sub_signal = push.segment.signal, push.segment.sub_signal
+        request_id = push.origin.request_id if push.origin is not None else ""
         operation = cached.Store(
-            token, _key(push), signal, sub_signal, expires, terms.collapse, terms.sender, push.payload, absent
+            token,
+            _key(push),
+            signal,
+            sub_signal,
+            expires,
+            terms.collapse,
+            terms.sender,
+            push.payload,
+            absent,
+            request_id,
         )
         state = connection.stored if connection is not None else None
         if written is None or connection is None or state is None:

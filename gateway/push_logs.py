@@ -23,7 +23,15 @@ UNUSUAL = frozenset(
         Outcome.UNKNOWN,
     }
 )
-_NAMES = {**{int(each): each.name for each in Outcome}, HELD: "held", KEPT: "kept", STALE: "goes elsewhere"}
+#: No outcome: one of a byte is less.
+REPLAYED = 256
+_NAMES = {
+    **{int(each): each.name for each in Outcome},
+    HELD: "held",
+    KEPT: "kept",
+    STALE: "goes elsewhere",
+    REPLAYED: "replayed",
+}
 
 #: The most lines in a second.
 LINES_PER_S = 1000
@@ -59,6 +67,10 @@ class PushLogs:
         """A push that was held or kept has its outcome, or waits on."""
         if push.origin is not None:
             self._note(push.origin, outcome, push.segment.id_prefix, push.position)
+
+    def replayed(self, request_id: str, id_prefix: bytes, position: int, token: bytes) -> None:
+        """A stored push goes to its client."""
+        self._note(Origin(request_id), REPLAYED, id_prefix, position, token)
 
     def fan_out(self, router: int, fan_out: FanOut) -> None:
         """A push to many has come."""

@@ -52,6 +52,8 @@ class Replays:
         self._scheduled = False
         #: Bound while another worker may still have stored for their tokens: they read once more when none has.
         self._early: set[Connection] = set()
+        #: A push with a request id was sent. Told that, its id prefix, position and token.
+        self.note: Callable[[str, bytes, int, bytes], None] = lambda request_id, prefix, position, token: None
         self._came: set[int] = set()  # numbers of caches whose clients are to be looked at
         self._scan_at: int | None = None
         storing.arrived = self._cache_arrived
@@ -179,7 +181,10 @@ class Replays:
             if placed.outcome in (Outcome.SENT, Outcome.BUFFERED):
                 self._acknowledgements.note(connection, message.key, placed.message_id, placed.size, message.seq)
                 self._clients.counters["pushes_replayed"] += 1
-                self._deliveries.traces.replayed(token, prefix, position, len(message.payload), time.monotonic())
+                at, request_id = time.monotonic(), message.request_id
+                self._deliveries.traces.replayed(token, prefix, position, len(message.payload), at, request_id)
+                if request_id:
+                    self.note(request_id, prefix, position, token)
             elif placed.outcome in (Outcome.TOO_LARGE, Outcome.REFUSED):
                 self._clients.counters["replays_refused"] += 1  # this client can never take it
                 self._storing.drop(token, [message.seq], refused=True)

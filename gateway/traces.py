@@ -56,9 +56,9 @@ class Traces:
         """PUB_ACK of it."""
         self._note((0, _SMALL_BYTES, _ACKNOWLEDGED, token, message_id, at))
 
-    def replayed(self, token: bytes, prefix: bytes, position: int, size: int, at: float) -> None:
-        """A stored push goes to its client, which has come."""
-        self._note((1, _SMALL_BYTES, _REPLAYED, token, prefix, position, size, at))
+    def replayed(self, token: bytes, prefix: bytes, position: int, size: int, at: float, request_id: str = "") -> None:
+        """A stored push goes to its client, which has come. `request_id`: empty if it has none."""
+        self._note((1, _SMALL_BYTES, _REPLAYED, token, prefix, position, size, at, request_id))
 
     def to_many(self, router: int, fan_out: FanOut, at: float) -> None:
         """An ALL1 has come."""
@@ -146,8 +146,8 @@ class _Search:
         if hops is not None:
             hops.append([at, "acknowledged", ""])
 
-    def _replayed(self, token: bytes, prefix: bytes, position: int, size: int, at: float) -> None:
+    def _replayed(self, token: bytes, prefix: bytes, position: int, size: int, at: float, request_id: str) -> None:
         message_id = self._message_ids.pop((token, prefix, position), 0)
-        if self._wanted.matches(token, prefix, position, ""):
-            hops = self.messages.of(Found(0, 0, token, prefix, position, size, ""))
+        if self._wanted.matches(token, prefix, position, request_id):
+            hops = self.messages.of(Found(0, 0, token, prefix, position, size, request_id))
             hops.append([at, "replayed", message_id or ""])

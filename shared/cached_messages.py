@@ -13,6 +13,7 @@ import msgpack
 
 from shared.calls import Internal, Topic, internal
 from shared.errors import BusError
+from shared.origins import REQUEST_ID_MAX
 from shared.push_ids import PREFIX_BYTES
 from shared.tokens import slot_of, token_fault
 
@@ -49,7 +50,7 @@ def prefix_and_position(key: bytes) -> tuple[bytes, int]:
 class Store(NamedTuple):
     """Keep a message until `expires` (Unix ms). One with the same `collapse` that is kept already goes for it.
 
-    `absent`: its client is nowhere, so that it reaches nobody now.
+    `absent`: its client is nowhere, so that it reaches nobody now. `request_id`: its sender's; empty: none.
     """
 
     token: bytes
@@ -61,6 +62,7 @@ class Store(NamedTuple):
     sender: str  # its name; empty: it has none
     payload: bytes
     absent: bool = False
+    request_id: str = ""
 
 
 class Read(NamedTuple):
@@ -131,6 +133,7 @@ class Message(NamedTuple):
     sub_signal: int
     expires: int
     payload: bytes
+    request_id: str = ""  # of the push; an older cache never says one
 
 
 class Messages(NamedTuple):
@@ -235,6 +238,7 @@ def _store(fields: list[Any]) -> Store:
         _text(sender, SENDER_MAX_BYTES),
         payload,
         bool(fields[9]) if len(fields) > 9 else False,
+        _text(fields[10], REQUEST_ID_MAX) if len(fields) > 10 else "",
     )
 
 
@@ -250,7 +254,7 @@ def _drop(fields: list[Any]) -> Drop:
 
 def _messages(fields: list[Any]) -> Messages:
     _, messages, newest, more = fields[:4]
-    return Messages([Message._make(each[:6]) for each in messages], _whole(newest), bool(more))
+    return Messages([Message(*each[:7]) for each in messages], _whole(newest), bool(more))
 
 
 def _token(value: Any) -> bytes:

@@ -6,9 +6,20 @@ message of which it is told again, under the same id, and none of which nobody i
 
 from collections.abc import Sequence
 
-from services.storage.events import ACKNOWLEDGED, EXPIRED, UNREACHED, Event, Outbox
+from services.storage.events import ACKNOWLEDGED, EXPIRED, UNREACHED, Event, Outbox, request_field
 from services.storage.messages import MessageStore
-from shared.cached_messages import Copy, Drop, Messages, Operation, Read, Result, Store, Stored, prefix_and_position
+from shared.cached_messages import (
+    Copy,
+    Drop,
+    Message,
+    Messages,
+    Operation,
+    Read,
+    Result,
+    Store,
+    Stored,
+    prefix_and_position,
+)
 from shared.push_ids import push_id
 
 
@@ -24,8 +35,10 @@ class MessageEvents:
         events = []
         for refused, kind, more in ((False, ACKNOWLEDGED, {}), (True, UNREACHED, {"stored": False})):
             wanted = [Read(each.token, seq - 1, 1, 0) for each in drops if each.refused == refused for seq in each.seqs]
-            there = self._there(wanted, now_ms)
-            events += [message_event(kind, token, key, now_ms, **more) for token, key, _ in there]
+            events += [
+                message_event(kind, token, one.key, one.request_id, now_ms, **more)
+                for token, one in self._there(wanted, now_ms)
+            ]
         self._outbox.put(events, now_ms)
 
     def behind(self, operations: Sequence[Operation], results: Sequence[Result], now_ms: int) -> None:
@@ -39,29 +52,31 @@ class MessageEvents:
             if isinstance(each, Store) and each.absent and isinstance(result, Stored | Copy)
         ]
         reads = [Read(each.token, result.seq - 1, 1, 0) for each, result in pairs if isinstance(result, Copy)]
-        there = [*self._there(reads, now_ms)]
-        there += [(each.token, each.key, each.expires) for each, result in pairs if isinstance(result, Stored)]
+        there: list[tuple[bytes, Message | Store]] = [*self._there(reads, now_ms)]
+        there += [(each.token, each) for each, result in pairs if isinstance(result, Stored)]
         events = [
-            message_event(UNREACHED, token, key, now_ms, stored=True, expires=expires) for token, key, expires in there
+            message_event(UNREACHED, token, one.key, one.request_id, now_ms, stored=True, expires=one.expires)
+            for token, one in there
         ]
         self._outbox.put(events, now_ms)
 
     def expire(self, now_ms: int, most: int) -> None:
         """What the sweep with the same arguments will remove has expired."""
         gone = self._store.expiring(now_ms, most)
-        self._outbox.put([message_event(EXPIRED, token, key, now_ms) for token, key in gone], now_ms)
+        self._outbox.put([message_event(EXPIRED, *each, now_ms) for each in gone], now_ms)
 
-    def _there(self, reads: Sequence[Read], now_ms: int) -> list[tuple[bytes, bytes, int]]:
-        """(token, key, expiry) of the one message that each read is for, as far as it is there."""
+    def _there(self, reads: Sequence[Read], now_ms: int) -> list[tuple[bytes, Message]]:
+        """(token, message) of the one message that each read is for, as far as it is there."""
         found = []
         results = self._store.apply(reads, now_ms) if reads else []
         for read, result in zip(reads, results, strict=True):
             if isinstance(result, Messages) and result.messages and result.messages[0].seq == read.after + 1:
-                found.append((read.token, result.messages[0].key, result.messages[0].expires))
+                found.append((read.token, result.messages[0]))
         return found
 
 
-def message_event(kind: str, token: bytes, key: bytes, now_ms: int, **more: bool | int) -> Event:
+def message_event(kind: str, token: bytes, key: bytes, request_id: str, now_ms: int, **more: bool | int) -> Event:
     """What is told of a message."""
     push = push_id(*prefix_and_position(key))
-    return Event(f"{push}/{kind}", kind, token.decode(), {"push_id": push, "at": now_ms, **more})
+    fields = {"push_id": push, "at": now_ms, **more, **request_field(request_id)}
+    return Event(f"{push}/{kind}", kind, token.decode(), fields)

@@ -8,7 +8,8 @@
 --   :idle     zset    token by the time at which its last message went
 -- and of a token:
 --   :t:       hash    n newest number, m messages, b bytes; c.. number of the message of a collapse key;
---                     M.. messages and B.. bytes of a sender
+--                     M.. messages and B.. bytes of a sender; r.. request id of the message of a number, where there is
+--                     one: here, so that scripts of the version before, which know no r.., forget it with the token
 --   :l:       zset    message by number. A message is packed as messages_redis.py says
 --   :e:       zset    number by expiry
 --   :k:       hash    number by key, of the messages that are there, and of recent ones
@@ -27,6 +28,15 @@ end
 
 local function whole(key, field)
   return tonumber(redis.call('HGET', key, field) or 0)
+end
+
+local function request_field(seq)
+  return string.format('r%.0f', seq)
+end
+
+-- '' where there is none.
+local function request_id_of(seq)
+  return redis.call('HGET', meta, request_field(seq)) or ''
 end
 
 local function unpacked(message)
@@ -67,7 +77,9 @@ local function remove(seq)
   redis.call('ZREMRANGEBYSCORE', line, seq, seq)
   redis.call('ZREM', ends, seq)
   if collapse then
-    redis.call('HDEL', meta, 'c' .. collapse)
+    redis.call('HDEL', meta, request_field(seq), 'c' .. collapse)
+  else
+    redis.call('HDEL', meta, request_field(seq))
   end
   count(sender, -1, -payload_bytes - overhead)
   remember(string.sub(message, 1, 18))
@@ -122,7 +134,7 @@ local function number_of(key)
   return known_until and tonumber(known_until) > now and seq
 end
 
-local function store(expires, collapse, sender, most, most_bytes, room, drops_oldest, least, message)
+local function store(expires, collapse, sender, most, most_bytes, room, drops_oldest, least, message, request_id)
   local key = string.sub(message, 1, 18)
   local known = number_of(key)
   if known then
@@ -171,6 +183,9 @@ local function store(expires, collapse, sender, most, most_bytes, room, drops_ol
   redis.call('ZADD', ends, expires, seq)
   redis.call('HSET', keys, key, seq)
   redis.call('ZREM', recent, key .. token)
+  if request_id ~= '' then
+    redis.call('HSET', meta, request_field(seq), request_id)
+  end
   if collapse ~= '' then
     redis.call('HSET', meta, collapse, seq)
   end
@@ -198,6 +213,7 @@ local function read(after, most, most_bytes)
         got = got + 1
         result[#result + 1] = tonumber(rows[i + 1])
         result[#result + 1] = rows[i]
+        result[#result + 1] = request_id_of(rows[i + 1])
       end
     end
     after = rows[#rows]
@@ -221,16 +237,17 @@ local function expire(most)
 end
 
 local function expiring(most)
-  local found = { 'expiring' }
+  local found, number = { 'expiring' }, 0
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, most)) do
     use(name)
-    local left = most - (#found - 1) / 2
-    for _, seq in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, left)) do
+    for _, seq in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, most - number)) do
       local message = redis.call('ZRANGEBYSCORE', line, seq, seq)[1]
       found[#found + 1] = name
       found[#found + 1] = string.sub(message, 1, 18)
+      found[#found + 1] = request_id_of(seq)
+      number = number + 1
     end
-    if #found > 2 * most then
+    if number >= most then
       break
     end
   end
@@ -272,7 +289,7 @@ else
   if operation == 'store' then
     local message = ARGV[15]
     result = store(ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]),
-      ARGV[13] == '1', tonumber(ARGV[14]), message)
+      ARGV[13] == '1', tonumber(ARGV[14]), message, ARGV[16])
   elseif operation == 'read' then
     result = read(ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]))
   elseif operation == 'drop' then

@@ -50,6 +50,14 @@ class Swept(NamedTuple):
     more: bool
 
 
+class Expiring(NamedTuple):
+    """A message whose time is over. `request_id`: empty if it has none."""
+
+    token: bytes
+    key: bytes
+    request_id: str = ""
+
+
 class MessageStore(Protocol):
     """An engine. Calls wait for the disk or the network; one at a time."""
 
@@ -64,8 +72,8 @@ class MessageStore(Protocol):
         """Removes up to `most` expired messages, and forgets as many old keys and tokens. Raises StorageError."""
         ...
 
-    def expiring(self, now_ms: int, most: int) -> list[tuple[bytes, bytes]]:
-        """(token, key) of those that `sweep` with the same arguments would remove. Raises StorageError."""
+    def expiring(self, now_ms: int, most: int) -> list[Expiring]:
+        """Those that `sweep` with the same arguments would remove. Raises StorageError."""
         ...
 
     def totals(self) -> Totals:

@@ -4,7 +4,7 @@ Each operation is whole or not done; a batch as a whole is not a transaction. To
 which has all its keys on one node of a cluster. How safe what is stored is, is said by the server's own settings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -17,6 +17,7 @@ from services.storage.messages import (
     RECENT_MAX,
     RECENT_MS,
     Bounds,
+    Expiring,
     Swept,
     Totals,
     number_at,
@@ -105,10 +106,14 @@ class RedisMessages:
         self._unswept = [shard for shard, (_, _, more) in zip(shards, answers, strict=True) if more]
         return Swept(sum([expired for _, expired, _ in answers]), bool(self._unswept))
 
-    def expiring(self, now_ms: int, most: int) -> list[tuple[bytes, bytes]]:
+    def expiring(self, now_ms: int, most: int) -> list[Expiring]:
         shards = self._unswept or list(range(SHARDS))
         answers = self._run_in(shards, ["expiring", now_ms, *_COMMON, max(1, most // len(shards))])
-        return [pair for _, *flat in answers for pair in zip(flat[::2], flat[1::2], strict=True)]
+        return [
+            Expiring(token, key, request_id.decode())
+            for _, *flat in answers
+            for token, key, request_id in _in_threes(flat)
+        ]
 
     def totals(self) -> Totals:
         answers = self._run_in(list(range(SHARDS)), ["totals", 0, *_COMMON])
@@ -175,10 +180,10 @@ def _packed(store: Store) -> bytes:
     return header + sender + collapse + store.payload
 
 
-def _message(seq: int, packed: bytes) -> Message:
+def _message(seq: int, packed: bytes, request_id: bytes) -> Message:
     key, expires, signal, sub_signal, sender_bytes, collapse_bytes = _HEADER.unpack_from(packed)
     behind = _HEADER.size + sender_bytes + (0 if collapse_bytes == _NO_COLLAPSE else collapse_bytes)
-    return Message(seq, key, signal, sub_signal, expires, packed[behind:])
+    return Message(seq, key, signal, sub_signal, expires, packed[behind:], request_id.decode())
 
 
 _ARGUMENTS: dict[type, Any] = {
@@ -188,6 +193,7 @@ _ARGUMENTS: dict[type, Any] = {
         "" if each.collapse is None else "c" + each.collapse,
         each.sender,
         _packed(each),
+        each.request_id,
     ],
     Read: lambda each: ["read", *each[1:]],
     Drop: lambda each: ["drop", *each.seqs],
@@ -212,7 +218,11 @@ def _result(answer: Any) -> Result:
         result: Result = _RESULTS[word](*values)
         return result
     newest, more, *flat = values
-    return Messages([_message(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)], newest, bool(more))
+    return Messages([_message(*each) for each in _in_threes(flat)], newest, bool(more))
+
+
+def _in_threes(flat: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    return zip(flat[::3], flat[1::3], flat[2::3], strict=True)
 
 
 def _said(error: BaseException) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from services.storage.messages import IDLE_MS, Bounds, Swept, Totals
-from services.storage.messages_turns import Turn
+from services.storage.messages import IDLE_MS, Bounds, Expiring, Swept, Totals
+from services.storage.messages_turns import REQUEST_ID, Turn
 from services.storage.sqlite_connections import SYNCHRONOUS, keep_a_log, make_directory, translated
 from services.storage.sqlite_schema import migrate, version_of
 from shared.cached_messages import Count, Failed, Operation, Read, Result
@@ -35,6 +35,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX recent_keys ON recent (token, key)",
         "CREATE TABLE totals (messages INTEGER NOT NULL, bytes INTEGER NOT NULL, floor INTEGER NOT NULL)",
         "INSERT INTO totals VALUES (0, 0, 0)",
+    ),
+    # Request ids are a table of their own: others pay nothing, and caches of version 1 that still run store and remove.
+    (
+        """CREATE TABLE message_requests (
+            token INTEGER NOT NULL, seq INTEGER NOT NULL, request_id TEXT NOT NULL, PRIMARY KEY (token, seq)
+            ) WITHOUT ROWID""",
+        """CREATE TRIGGER forget_request AFTER DELETE ON messages BEGIN
+            DELETE FROM message_requests WHERE token = OLD.token AND seq = OLD.seq; END""",
     ),
 )
 #: How long another process may hold the lock, in seconds; whoever calls the cache waits five.
@@ -162,13 +170,14 @@ class SqliteMessages:
             self._db.execute("DELETE FROM tokens WHERE id = ?", (token,))
         return len(rows)
 
-    def expiring(self, now_ms: int, most: int) -> list[tuple[bytes, bytes]]:
+    def expiring(self, now_ms: int, most: int) -> list[Expiring]:
         try:
-            return self._db.execute(
-                "SELECT tokens.token, key FROM messages JOIN tokens ON tokens.id = messages.token"
+            rows = self._db.execute(
+                f"SELECT tokens.token, key, {REQUEST_ID} FROM messages JOIN tokens ON tokens.id = messages.token"
                 " WHERE expires <= ? ORDER BY expires LIMIT ?",
                 (now_ms, most),
             ).fetchall()
+            return [Expiring._make(row) for row in rows]
         except sqlite3.Error as error:
             raise StorageError(f"messages: {error}") from None
 

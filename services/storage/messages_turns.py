@@ -24,6 +24,10 @@ from shared.cached_messages import (
     Stored,
 )
 
+#: SQL for the request id of a row of `messages`, or nothing.
+REQUEST_ID = """IFNULL((SELECT request_id FROM message_requests AS ids
+    WHERE ids.token = messages.token AND ids.seq = messages.seq), '')"""
+
 
 @dataclass(slots=True)
 class _Token:
@@ -106,6 +110,8 @@ class Turn:
             "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (token.id, token.newest, *store[1:5], size, store.collapse, store.sender, store.payload),
         )
+        if store.request_id:
+            self._execute("INSERT INTO message_requests VALUES (?, ?, ?)", (token.id, token.newest, store.request_id))
         if token.held is not None:
             token.held[token.newest] = Holding(store.sender, size)
         self._add(token, 1, size)
@@ -118,7 +124,7 @@ class Turn:
         if token is None:
             return Messages([], 0, False)
         rows = self._execute(
-            "SELECT seq, key, signal, sub_signal, expires, payload FROM messages"
+            f"SELECT seq, key, signal, sub_signal, expires, payload, {REQUEST_ID} FROM messages"
             " WHERE token = ? AND seq > ? AND expires > ? ORDER BY seq LIMIT ?",
             (token.id, read.after, self._now, read.most + 1),
         )

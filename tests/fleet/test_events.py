@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from services.sender import Sender
 from services.storage.events import KINDS
+from shared.outcomes import Outcome
 from tests.clients.kinds import connect
-from tests.clients.senders import OFFLINE, STORED, RawSender
 from tests.clients.webhook_receiver import Receiver, receiving
 from tests.fleet.fleet_process import Fleet
 from tests.fleet.presence_watchers import hear, watching
@@ -69,11 +70,11 @@ def test_who_comes_and_goes(events: Events) -> None:
 
 
 def test_what_becomes_of_pushes(events: Events) -> None:
-    with RawSender(events.fleet.endpoint) as sender, watching(events.fleet) as watcher:
+    with Sender(events.fleet.endpoint) as sender, watching(events.fleet) as watcher:
         hear(events.fleet, watcher)
-        assert sender.push("dora", b"lost") == OFFLINE
-        assert sender.push("dora", b"kept", ttl=600) == STORED
-        assert sender.push("dora", b"short", ttl=1, collapse="x") == STORED
+        assert sender.push("dora", b"lost", request_id="order-1") == Outcome.OFFLINE
+        assert sender.push("dora", b"kept", ttl=600, request_id="order-2") == Outcome.STORED
+        assert sender.push("dora", b"short", ttl=1, collapse="x", request_id="order-3") == Outcome.STORED
         wait_until(lambda: events.kinds("dora").count("expired") == 1, "the short one has expired")
         with connect("v2", events.fleet.address) as client:
             client.subscribe("dora", ack=True)
@@ -86,6 +87,12 @@ def test_what_becomes_of_pushes(events: Events) -> None:
         assert sorted(events.kinds("dora")) == sorted([*KINDS, "unreached", "unreached"])
         unreached = [event for event in events.of("dora") if event["kind"] == "unreached"]
         assert [event["stored"] for event in unreached] in ([False, True, True], [True, False, True])
+        requests = {(event["kind"], event["request_id"]) for event in events.of("dora") if "push_id" in event}
+        assert requests == {
+            *[("unreached", f"order-{number}") for number in (1, 2, 3)],
+            ("acknowledged", "order-2"),
+            ("expired", "order-3"),
+        }
         kept = {event["push_id"] for event in unreached if event["stored"]}
         assert kept == {told["acknowledged"]["push_id"], told["expired"]["push_id"]}
         assert (told["subscribed"]["protocol"], told["subscribed"]["made"]) == ("v2", False)

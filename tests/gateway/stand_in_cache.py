@@ -34,7 +34,8 @@ class MemoryCache:
             del kept[next(iter(kept))]
             dropped = 1
         seq = self.newest[each.token] = self.newest.get(each.token, 0) + 1
-        kept[seq] = cached.Message(seq, each.key, each.signal, each.sub_signal, each.expires, each.payload)
+        said = each.signal, each.sub_signal, each.expires, each.payload, each.request_id
+        kept[seq] = cached.Message(seq, each.key, *said)
         self.keys[each.token, each.key] = self.collapsed[each.token, each.collapse] = seq
         return cached.Stored(seq, dropped)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import time
 
 import pytest
@@ -97,6 +98,15 @@ def test_who_comes_is_sent_what_is_stored_in_order_before_anything_newer(one, ca
     assert one.push((b"alice", b"new")) == [SENT]
     assert bodies(end, 201) == [*[b"%d" % number for number in range(200)], b"new"]
     assert one.counters["pushes_replayed"] == 200
+
+
+def test_a_replay_of_a_push_with_a_request_id_has_a_line(one, cache, caplog):
+    with caplog.at_level(logging.DEBUG, "gateway.pushes"):
+        cache.store(_store(b"alice", b"1")._replace(request_id="order-7"))
+        cache.store(_store(b"alice", b"2")._replace(key=bytes(17) + b"\1"))
+        end, _ = come(one, b"alice")
+        assert bodies(end, 2) == [b"1", b"2"]
+    assert caplog.messages == [f"push request_id=order-7 outcome=replayed token=alice id={bytes(16).hex()}-0"]
 
 
 def test_what_comes_during_a_replay_waits_behind_it(one, cache):

@@ -50,6 +50,13 @@ def test_a_late_outcome(caplog):
     assert caplog.messages == [f"push request_id=web/7 outcome=EXPIRED id={PREFIX.hex()}-3"]
 
 
+def test_a_stored_push_that_is_sent(caplog):
+    with caplog.at_level(logging.DEBUG):
+        PushLogs().replayed("web/7", PREFIX, 3, b"alice")
+    assert caplog.messages == [f"push request_id=web/7 outcome=replayed token=alice id={PREFIX.hex()}-3"]
+    assert caplog.records[0].levelname == "DEBUG"
+
+
 def test_a_push_to_many(caplog):
     logs = PushLogs()
     fan_out = bus.FanOut(Epoch(1, 1), 9, bus.Segment(1, bus.ORIGIN, PREFIX, 4, 0), b"x", None, Origin("web/7"))

@@ -125,6 +125,14 @@ def test_a_replay_of_what_another_worker_stored():
     assert (message["id"], message["hops"]) == (push_id(PREFIX, 3), [[3.0, "replayed", 1]])
 
 
+def test_a_replay_has_the_request_id_that_was_stored():
+    traces = Traces(100, 10_000, {})
+    traces.replayed(b"alice", PREFIX, 3, 1, 3.0, "order-7")
+    traces.replayed(b"alice", PREFIX, 4, 1, 4.0)
+    (message,) = traces.find(Wanted(request_id="order-7"))
+    assert (message["id"], message["request_id"]) == (push_id(PREFIX, 3), "order-7")
+
+
 def test_the_oldest_are_forgotten_and_counted(worker):
     one = worker(recent_messages_max=2)
     one.ring(1, [one])

@@ -33,7 +33,16 @@ keys = st.binary(min_size=18, max_size=18)
 small = st.integers(0, 255)
 operations = st.one_of(
     st.builds(
-        Store, tokens, keys, small, small, wholes, st.none() | st.text(max_size=100), st.text(max_size=60), bytes_
+        Store,
+        tokens,
+        keys,
+        small,
+        small,
+        wholes,
+        st.none() | st.text(max_size=100),
+        st.text(max_size=60),
+        bytes_,
+        request_id=st.text("a7:-", max_size=64),
     ),
     st.builds(Read, tokens, wholes, wholes, wholes),
     st.builds(Drop, tokens, st.lists(wholes)),
@@ -59,14 +68,18 @@ def test_operations_spelled_out():
         [Store(b"alice", KEY, 3, 0, 1_700_000_000_000, "score", "billing", b"hi"), Clear(b"bob")]
     )
     assert msgpack.unpackb(body) == [
-        ["store", b"alice", KEY, 3, 0, 1_700_000_000_000, "score", "billing", b"hi", False],
+        ["store", b"alice", KEY, 3, 0, 1_700_000_000_000, "score", "billing", b"hi", False, ""],
         ["clear", b"bob"],
     ]
 
 
 def test_results_spelled_out():
     body = codec.encode_results([Stored(7, 0), Full(), Messages([Message(7, KEY, 3, 0, 5, b"hi")], 9, True)])
-    assert msgpack.unpackb(body) == [["stored", 7, 0, 0], ["full"], ["messages", [[7, KEY, 3, 0, 5, b"hi"]], 9, True]]
+    assert msgpack.unpackb(body) == [
+        ["stored", 7, 0, 0],
+        ["full"],
+        ["messages", [[7, KEY, 3, 0, 5, b"hi", ""]], 9, True],
+    ]
 
 
 @given(st.lists(operations))
@@ -90,6 +103,17 @@ def test_tokens_may_be_text_and_unknown_fields_are_passed_over():
         Copy(3),
         Stored(4, 0, 1),
     ]
+
+
+def test_request_ids_are_no_part_of_what_older_processes_say():
+    said = ["store", b"alice", KEY, 3, 0, 5, None, "", b"hi"]
+    bodies = [msgpack.packb([[*said, *more]]) for more in ([], [True], [True, "order-7"], [True, "order-7", "new"])]
+    stores = [codec.decode_operations(body)[0] for body in bodies]
+    assert [(one.absent, one.request_id) for one in stores] == [(False, ""), *[(True, "")], *[(True, "order-7")] * 2]
+    kept = [7, KEY, 3, 0, 5, b"hi"]
+    body = msgpack.packb([["messages", [kept, [*kept, "order-7"], [*kept, "order-7", "new"]], 9, False]])
+    [result] = codec.decode_results(body)
+    assert [one.request_id for one in result.messages] == ["", "order-7", "order-7"]
 
 
 def test_an_older_cache_does_not_say_whether_it_replaced_one():
@@ -119,6 +143,8 @@ def test_an_older_cache_does_not_say_whether_it_replaced_one():
         ["store", b"alice", KEY, 3, 0, 5, None, None, b""],
         ["store", b"alice", KEY, 3, 0, 5, None, "", "text"],
         ["store", b"alice", KEY, 3, 0, 5, None, ""],
+        ["store", b"alice", KEY, 3, 0, 5, None, "", b"", False, "x" * 65],
+        ["store", b"alice", KEY, 3, 0, 5, None, "", b"", False, 7],
         ["read", b"alice", -1, 1, 1],
         ["read", b"alice", 0, True, 1],
         ["drop", b"alice", 7],

@@ -64,6 +64,7 @@ def test_what_is_stored_for_who_is_away_has_reached_nobody(told: Told) -> None:
     assert told.told() == [("unreached", push(1)), ("unreached", push(3))]
     [event, _] = [ujson.loads(one.json()) for one in told.storage.outbox.read(0, 2)]
     assert (event["stored"], event["expires"], event["at"]) == (True, NOW_MS + 60_000, NOW_MS)
+    assert "request_id" not in event
     assert isinstance(told.do(store(4))[0], Full)  # its sender is told that it is not kept
     assert len(told.told()) == 2
 
@@ -97,6 +98,23 @@ def test_what_expires_is_told(told: Told) -> None:
     told.cache.sweep()
     assert told.told() == [("expired", push(1))]
     assert told.cache.counters["expired"] == 1
+
+
+def test_the_request_id_of_a_push_is_in_all_events_of_it(told: Told) -> None:
+    said = [store(1), store(2, absent=False), store(3, ttl_s=5)]
+    stored = told.do(*[one._replace(request_id=f"order-{number}") for number, one in enumerate(said, 1)])
+    told.do(said[1]._replace(absent=True, request_id="of the copy"))
+    told.do(Drop(b"alice", [stored[0].seq]), Drop(b"alice", [stored[1].seq], refused=True))
+    told.now_ms += 5000
+    told.cache.sweep()
+    events = [ujson.loads(one.json()) for one in told.storage.outbox.read(0, 1000)]
+    assert [(one["kind"], one["request_id"]) for one in events] == [
+        ("unreached", "order-1"),
+        ("unreached", "order-3"),
+        ("unreached", "order-2"),
+        ("acknowledged", "order-1"),
+        ("expired", "order-3"),
+    ]
 
 
 def test_without_the_outbox_nothing_is_said_to_be_done(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

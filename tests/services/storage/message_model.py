@@ -128,5 +128,6 @@ class Model:
             size += len(store.payload)
             if len(messages) == most or (messages and size > most_bytes):
                 return Messages(messages, token.newest, True)
-            messages.append(Message(seq, store.key, store.signal, store.sub_signal, store.expires, store.payload))
+            said = store.signal, store.sub_signal, store.expires, store.payload, store.request_id
+            messages.append(Message(seq, store.key, *said))
         return Messages(messages, token.newest, False)

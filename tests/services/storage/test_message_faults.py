@@ -8,7 +8,8 @@ import pytest
 
 from services.storage.messages import Bounds, Swept, Totals, number_at
 from services.storage.messages_redis import RedisMessages
-from services.storage.messages_sqlite import open_sqlite
+from services.storage.messages_sqlite import MIGRATIONS, open_sqlite
+from services.storage.sqlite_schema import migrate
 from shared.cached_messages import Clear, Copy, Count, Counted, Drop, Dropped, Failed, Read, Store, Stored
 from shared.errors import StorageError, StorageUnavailable
 from tests.fleet.processes import wait_until
@@ -36,6 +37,28 @@ def path(tmp_path):
 def server(tmp_path):
     with RedisServer(tmp_path, appendonly="yes") as started:
         yield started
+
+
+def test_a_file_of_version_1_is_brought_on_while_a_cache_of_that_version_uses_it(path):
+    """It knows nothing of request ids: what it stores has none, and what it takes out takes its own along."""
+    path.parent.mkdir()
+    row = 1, at(1), store(1).key, 3, 0, NOW + 60_000, 130, None, "billing", b"old"
+    with closing(sqlite3.connect(path, isolation_level=None)) as older:
+        migrate(older, MIGRATIONS[:1])
+        older.execute("INSERT INTO tokens VALUES (1, ?, ?, 1, 130, NULL)", (b"alice", at(1)))
+        insert = f"INSERT INTO messages VALUES ({', '.join('?' * len(row))})"
+        older.execute(insert, row)
+        with closing(open_sqlite(path, "written", Bounds())) as cache:
+            cache.apply([store(2)._replace(request_id="order-2"), store(3)._replace(request_id="order-3")], NOW)
+            older.execute(insert, (1, at(9), store(9).key, *row[3:]))
+            older.execute("DELETE FROM messages WHERE seq = ?", (at(2),))
+            (result,) = cache.apply([Read(b"alice", 0, 10, 1000)], NOW)
+            assert [(one.seq, one.request_id) for one in result.messages] == [
+                (at(1), ""),
+                (at(3), "order-3"),
+                (at(9), ""),
+            ]
+        assert older.execute("SELECT seq FROM message_requests").fetchall() == [(at(3),)]
 
 
 def test_disk_full(path):

@@ -23,6 +23,8 @@ stores = st.builds(
     st.sampled_from([None, None, None, "", "score", "weather"]),
     st.sampled_from(["", "billing", "news"]),
     st.sampled_from([b"", b"hi", bytes(100), bytes(400)]),
+    st.just(False),
+    st.sampled_from(["", "", "order-7", "topic/1/2"]),
 )
 operations = st.one_of(
     stores,

@@ -264,13 +264,30 @@ def test_a_clock_that_is_set_back_makes_no_number_twice(stores):
     assert seqs(cache, NOW - 10**9) == [1, 2, 3]
 
 
+def test_request_ids_stay_with_their_messages(stores):
+    cache = stores.new(Bounds())
+    said = {1: "order-7", 2: "", 3: "TOPIC/0/99", 4: "x" * 64, 5: "kept"}
+    made = [store(n, expires=NOW + 10 * n, collapse="c" if n == 3 else None) for n in said]
+    cache.apply([one._replace(request_id=said[n]) for n, one in zip(said, made, strict=True)], NOW)
+    if stores.engine != "memory":
+        cache.close()
+        cache = stores.reopened(Bounds())
+    (result,) = cache.apply([read()], NOW)
+    assert [each.request_id for each in result.messages] == list(said.values())
+    cache.apply([store(6, collapse="c"), Drop(b"alice", [result.messages[3].seq])], NOW)
+    assert cache.expiring(NOW + 20, 500) == [(b"alice", key(1), "order-7"), (b"alice", key(2), "")]
+    assert cache.sweep(NOW + 20, 500).expired == 2
+    (result,) = cache.apply([read()], NOW)
+    assert [(each.key, each.request_id) for each in result.messages] == [(key(5), "kept"), (key(6), "")]
+
+
 def test_what_expires_can_be_seen_before_it_goes(stores):
     cache = stores.new(Bounds())
     tokens = [b"t%d" % number for number in range(5)]
     cache.apply([store(n, token, NOW + 10 + n) for token in tokens for n in range(3)], NOW)
     assert cache.expiring(NOW + 9, 500) == []
     seen = cache.expiring(NOW + 11, 500)
-    assert sorted(seen) == sorted((token, key(n)) for token in tokens for n in range(2))
+    assert sorted(seen) == sorted((token, key(n), "") for token in tokens for n in range(2))
     assert cache.sweep(NOW + 11, 500).expired == 10
     assert cache.expiring(NOW + 11, 500) == []
     steps = 0
