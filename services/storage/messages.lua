@@ -9,7 +9,8 @@
 -- and of a token:
 --   :t:       hash    n newest number, m messages, b bytes; c.. number of the message of a collapse key;
 --                     M.. messages and B.. bytes of a sender; r.. request id of the message of a number, where there is
---                     one: here, so that scripts of the version before, which know no r.., forget it with the token
+--                     one, and i if there ever was: here, so that scripts of the version before, which know neither,
+--                     forget them with the token
 --   :l:       zset    message by number. A message is packed as messages_redis.py says
 --   :e:       zset    number by expiry
 --   :k:       hash    number by key, of the messages that are there, and of recent ones
@@ -184,7 +185,7 @@ local function store(expires, collapse, sender, most, most_bytes, room, drops_ol
   redis.call('HSET', keys, key, seq)
   redis.call('ZREM', recent, key .. token)
   if request_id ~= '' then
-    redis.call('HSET', meta, request_field(seq), request_id)
+    redis.call('HSET', meta, request_field(seq), request_id, 'i', 1)
   end
   if collapse ~= '' then
     redis.call('HSET', meta, collapse, seq)
@@ -197,6 +198,7 @@ end
 
 local function read(after, most, most_bytes)
   local result, got, bytes = { 'messages', whole(meta, 'n'), 0 }, 0, 0
+  local has_request_ids = redis.call('HEXISTS', meta, 'i') == 1
   while true do
     local rows = redis.call('ZRANGEBYSCORE', line, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, 20)
     if #rows == 0 then
@@ -213,7 +215,7 @@ local function read(after, most, most_bytes)
         got = got + 1
         result[#result + 1] = tonumber(rows[i + 1])
         result[#result + 1] = rows[i]
-        result[#result + 1] = request_id_of(rows[i + 1])
+        result[#result + 1] = has_request_ids and request_id_of(rows[i + 1]) or ''
       end
     end
     after = rows[#rows]
