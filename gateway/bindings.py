@@ -12,7 +12,7 @@ from gateway.fan_outs import FanOuts
 from gateway.held_pushes import HeldPush
 from gateway.ownership import Ownership
 from gateway.sessions import SessionRules
-from shared.bus import Claim
+from shared.bus_claims import Claim
 from shared.reasons import CloseReason
 
 #: Outcomes of pushes that were held, for LATE1.

@@ -26,7 +26,7 @@ from gateway.memberships import Memberships
 from gateway.ownership import Ownership
 from gateway.push_logs import PushLogs
 from gateway.router_links import RouterLinks
-from shared import __version__, bus
+from shared import __version__, bus, bus_claims, bus_rings
 from shared.calls import REGROUP1, TOLD1, TOPICS1
 from shared.durations import Durations
 from shared.errors import BusError
@@ -158,8 +158,8 @@ class BusHandlers:
         self._fan_outs.start(router, fan_out)
 
     def _ring(self, router: int, frames: list[bytes]) -> None:
-        news = bus.decode_ring(frames)
-        self._deliveries.fenced(router, bus.fenced_slots(frames))
+        news = bus_rings.decode_ring(frames)
+        self._deliveries.fenced(router, bus_rings.fenced_slots(frames))
         followed = self._ownership.follow(news)
         if followed:
             logger.info(
@@ -178,7 +178,7 @@ class BusHandlers:
 
     def _note_ring(self) -> None:
         """For a successor: it tells a router that has started meanwhile, too, who there is."""
-        ring = zlib.compress(ujson.dumps(bus.ring_fields(self._ownership.news)).encode(), 1)
+        ring = zlib.compress(ujson.dumps(bus_rings.ring_fields(self._ownership.news)).encode(), 1)
         self._clients.ledger.note_own(ring=ring if len(ring) <= _NOTED_RING_MAX else b"")
 
     def _noted_ring(self) -> dict[str, Any] | None:
@@ -190,7 +190,7 @@ class BusHandlers:
         body = bus.decode_control(frames)
         if body.get("whole"):
             self._landing.claiming.forget_others()
-        self._landing.claiming.taken(bus.decode_claims(body), router)
+        self._landing.claiming.taken(bus_claims.decode_claims(body), router)
 
     def _asked(self, router: int, frames: list[bytes]) -> None:
         """WHO1. A router that has started anew knows nothing of what went back to the one before, or was asked."""
@@ -202,7 +202,7 @@ class BusHandlers:
     def _spread(self, routers: Iterable[int]) -> None:
         """Tell the ring to those of the routers that have not told it themselves."""
         for router in self._landing.moving.behind(routers):
-            self._routers.send(router, bus.encode_ring(self._ownership.news, bus.NEWS1))
+            self._routers.send(router, bus_rings.encode_ring(self._ownership.news, bus.NEWS1))
 
     def _alive(self, router: int, frames: list[bytes]) -> None:
         body = bus.decode_control(frames)
@@ -286,7 +286,7 @@ class BusHandlers:
             "routers": self._routers.positions,
             "claims": len(self._deliveries.claims.mine),
         }
-        ring = bus.ring_fields(self._ownership.news) if self._ownership.known else self._noted_ring()
+        ring = bus_rings.ring_fields(self._ownership.news) if self._ownership.known else self._noted_ring()
         if ring:
             body["ring"] = ring
         self._routers.send(router, bus.encode_control(bus.READY1, body))
@@ -347,8 +347,8 @@ class BusHandlers:
             self._deliveries.traces.settled(router, number, pairs, at)
 
 
-def _claims(frames: list[bytes]) -> list[bus.Claim]:
-    return bus.decode_claims(bus.decode_control(frames))
+def _claims(frames: list[bytes]) -> list[bus_claims.Claim]:
+    return bus_claims.decode_claims(bus.decode_control(frames))
 
 
 def _token(text: Any) -> bytes:

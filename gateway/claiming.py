@@ -11,7 +11,8 @@ from gateway.claims import CLAIMS_MAX, Claims, claim_of, rank, token_of
 from gateway.client_loop import ClientLoop
 from gateway.connections import Connection
 from gateway.ownership import Ownership
-from shared.bus import CLAIM1, UNCLAIM1, Claim, encode_claims
+from shared.bus import CLAIM1, UNCLAIM1
+from shared.bus_claims import Claim, encode_claims
 
 #: A SUB waits no longer than this for routers.
 _WAIT_S = 1.0

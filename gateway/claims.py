@@ -8,7 +8,7 @@ same client, the later: it has counted one move more.
 from collections.abc import Callable, Collection, Iterator
 
 from gateway.connections import Connection
-from shared.bus import Claim
+from shared.bus_claims import Claim
 
 #: Claims in one message.
 CLAIMS_MAX = 1000

@@ -13,7 +13,7 @@ from gateway.router_links import RouterLinks
 from gateway.send_queues import unacknowledged_bytes
 from gateway.stored_states import StoredState
 from gateway.tables import PROTOCOL_NAMES
-from shared.bus import Claim
+from shared.bus_claims import Claim
 from shared.settings import Settings
 from shared.traces import Wanted
 

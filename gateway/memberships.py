@@ -17,7 +17,8 @@ from gateway.connections import Connection
 from gateway.groups import Groups
 from gateway.ownership import Ownership
 from gateway.router_links import RouterLinks
-from shared.bus import MembersNews, Target, encode_members
+from shared.bus import Target
+from shared.bus_members import MembersNews, encode_members
 from shared.rings import NO_EPOCH, Epoch
 
 #: Names in one MEMBERS1.

@@ -6,7 +6,7 @@ not here waits; afterwards absent means OFFLINE. Workers of other hosts cannot h
 they claim what they keep, and for that they are given a moment.
 """
 
-from shared.bus import RingNews
+from shared.bus_rings import RingNews
 from shared.places import host_of
 from shared.rings import NO_EPOCH, Epoch, owners_of_slots
 from shared.tokens import SLOTS, slot_of

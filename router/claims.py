@@ -7,17 +7,8 @@ from typing import NamedTuple
 from router.members import Worker
 from router.membership import Membership
 from router.outbox import Outbox
-from shared.bus import (
-    CLAIMED1,
-    FREED1,
-    TAKEN1,
-    Claim,
-    decode_claims,
-    decode_control,
-    decode_numbered,
-    encode_claims,
-    encode_numbered,
-)
+from shared.bus import CLAIMED1, FREED1, TAKEN1, decode_control, decode_numbered, encode_numbered
+from shared.bus_claims import Claim, decode_claims, encode_claims
 from shared.errors import BusError
 from shared.tokens import SLOTS, slot_of, token_fault
 

@@ -6,7 +6,7 @@ tell it to the other, which goes on from it. No two routers ever begin the same 
 
 from collections.abc import Set
 
-from shared.bus import RingNews
+from shared.bus_rings import RingNews
 from shared.rings import NO_EPOCH, Epoch
 
 

@@ -4,7 +4,7 @@ from enum import Enum
 from typing import Any
 
 from router.batches import Batch
-from shared.bus import RingNews, ring_from_fields
+from shared.bus_rings import RingNews, ring_from_fields
 from shared.errors import BusError
 from shared.rings import NO_EPOCH, Epoch
 

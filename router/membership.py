@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from router.epochs import Epochs
 from router.members import Worker, WorkerState, checked_epoch, checked_name, checked_ring, checked_routers, epoch_said
 from router.outbox import Outbox
-from shared.bus import ALIVE1, WHO1, RingNews, encode_control, encode_ring
+from shared.bus import ALIVE1, WHO1, encode_control
+from shared.bus_rings import RingNews, encode_ring
 from shared.rings import NO_EPOCH, Epoch, owners_of_slots
 from shared.settings import Settings, split
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from router.members import Worker
 from router.membership import Membership
 from router.outbox import Outbox
-from shared.bus import NOTED1, MembersNews, Target, decode_members, encode_numbered
+from shared.bus import NOTED1, Target, encode_numbered
+from shared.bus_members import MembersNews, decode_members
 from shared.rings import NO_EPOCH, Epoch
 
 

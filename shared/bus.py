@@ -2,9 +2,10 @@
 
 The first frame names kind and version. Control messages carry one JSON object, whose unknown
 fields a reader passes over; the two that carry volume, PUSHES1 and OUTCOMES1, are packed.
+What is in the JSON of rings, claims and members: bus_rings, bus_claims, bus_members.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
@@ -246,78 +247,6 @@ def without_origin(frames: list[bytes]) -> list[bytes]:
     return frames[: 5 if is_targeted(frames) else 4]
 
 
-class MembersNews(NamedTuple):
-    """A decoded MEMBERS1: groups and users that have a client on this worker from now on, or none any more."""
-
-    groups: Sequence[str] = ()
-    groups_gone: Sequence[str] = ()
-    uids: Sequence[str] = ()
-    uids_gone: Sequence[str] = ()
-    #: All have been told, and whoever the ring of this epoch brings has come; None: there may be others.
-    whole: Epoch | None = None
-    #: Whether there are clients here from now on whose groups are not known; None: as before.
-    unknown: bool | None = None
-    #: So many REGROUP1 of each group have been seen to.
-    regrouped: Mapping[str, int] = {}
-    #: Each is one more than the one before on this link; None: of a worker of an older version.
-    number: int | None = None
-    #: Nothing that was told before counts.
-    anew: bool = False
-
-
-def encode_members(news: MembersNews) -> list[bytes]:
-    """MEMBERS1."""
-    body: dict[str, Any] = {}
-    for kind, added, removed in (
-        ("groups", news.groups, news.groups_gone),
-        ("uids", news.uids, news.uids_gone),
-    ):
-        said = {"add": added, "remove": removed}
-        body |= {kind: {key: names for key, names in said.items() if names}} if added or removed else {}
-    if news.whole is not None:
-        body["whole"] = news.whole
-    if news.unknown is not None:
-        body["unknown"] = news.unknown
-    if news.regrouped:
-        body["regrouped"] = dict(news.regrouped)
-    if news.number is not None:
-        body["number"] = news.number
-    if news.anew:
-        body["anew"] = True
-    return [MEMBERS1, ujson.dumps(body, escape_forward_slashes=False).encode()]
-
-
-def decode_members(frames: Sequence[bytes]) -> MembersNews:
-    """A MEMBERS1. Raises BusError."""
-    body = decode_control(frames)
-    whole = body.get("whole")
-    if whole is not None:
-        if not isinstance(whole, list) or len(whole) != 2 or not all(type(number) is int for number in whole):
-            raise BusError("MEMBERS1 that is whole for no epoch")
-        whole = Epoch(*whole)
-    groups, groups_gone, uids, uids_gone = (
-        _names(body, kind, key) for kind in ("groups", "uids") for key in ("add", "remove")
-    )
-    unknown, regrouped = body.get("unknown"), body.get("regrouped", {})
-    if not isinstance(regrouped, dict) or not all(type(count) is int for count in regrouped.values()):
-        raise BusError("MEMBERS1 with regrouped that are no counts")
-    number = body.get("number")
-    if number is not None and (type(number) is not int or not 0 <= number < 1 << 64):
-        raise BusError("MEMBERS1 with a number that is none")
-    unknown = None if unknown is None else bool(unknown)
-    return MembersNews(
-        groups, groups_gone, uids, uids_gone, whole, unknown, regrouped, number, body.get("anew") is True
-    )
-
-
-def _names(body: dict[str, Any], kind: str, key: str) -> list[str]:
-    said = body.get(kind, {})
-    names = said.get(key, []) if isinstance(said, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise BusError(f"MEMBERS1 with {kind} that are no names")
-    return names
-
-
 def number_of(frames: Sequence[bytes]) -> int:
     """The batch or fan-out number of a well-formed PUSHES1 or ALL1."""
     return int(_HEADER.unpack(frames[1])[2])
@@ -397,81 +326,3 @@ def decode_numbered(frames: Sequence[bytes]) -> tuple[int, dict[str, Any]]:
         return _NUMBER.unpack(number)[0], decoded
     except (ValueError, TypeError, StructError) as error:
         raise BusError(f"malformed numbered message: {error}") from None
-
-
-class Claim(NamedTuple):
-    """A token whose client is bound on a worker that does not own it. The greater `(binding, bound_by, moves)` wins."""
-
-    token: bytes
-    binding: int
-    bound_by: str
-    moves: int = 0  # how often the client has been handed over: its later holder's claim is the greater one
-
-
-def encode_claims(kind: bytes, claims: Sequence[Claim], number: int | None = None, whole: bool = False) -> list[bytes]:
-    """CLAIM1 (with its number), UNCLAIM1, TAKEN1 or FREED1. `whole`: there are no others but those that follow."""
-    body: dict[str, Any] = {"claims": [[claim.token.decode(), *claim[1:]] for claim in claims]}
-    if whole:
-        body["whole"] = True
-    return encode_control(kind, body) if number is None else encode_numbered(kind, number, body)
-
-
-def decode_claims(body: dict[str, Any]) -> list[Claim]:
-    """The claims in the JSON object of such a message. Raises BusError."""
-    try:
-        return [
-            Claim(str(token).encode(), int(binding), str(by), *map(int, more[:1]))
-            for token, binding, by, *more in body["claims"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BusError(f"malformed claims: {error}") from None
-
-
-class RingNews(NamedTuple):
-    """A decoded RING1. `live` owns slots; `leaving` still hands its clients over; both map worker to socket path.
-
-    `follows`: the epoch of the ring before it; None: a router of an older version does not say.
-    """
-
-    epoch: Epoch
-    live: dict[str, str]
-    leaving: dict[str, str]
-    follows: Epoch | None = None
-
-
-def ring_fields(news: RingNews) -> dict[str, Any]:
-    """A ring as JSON object."""
-    follows = {} if news.follows is None else {"follows": list(news.follows)}
-    return {"epoch": list(news.epoch), "live": news.live, "leaving": news.leaving, **follows}
-
-
-def _epoch(said: Any) -> Epoch:
-    started, counter = said
-    return Epoch(int(started), int(counter))
-
-
-def ring_from_fields(body: dict[str, Any]) -> RingNews:
-    """A ring out of its JSON object. Raises BusError."""
-    try:
-        follows = _epoch(body["follows"]) if "follows" in body else None
-        return RingNews(_epoch(body["epoch"]), dict(body["live"]), dict(body["leaving"]), follows)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BusError(f"malformed RING1: {error}") from None
-
-
-def encode_ring(news: RingNews, kind: bytes = RING1, fence: Sequence[int] = ()) -> list[bytes]:
-    """RING1, or NEWS1. `fence`: slots of which all that came back STALE from this worker has been routed again."""
-    return encode_control(kind, {**ring_fields(news), **({"fence": fence} if fence else {})})
-
-
-def fenced_slots(frames: Sequence[bytes]) -> frozenset[int]:
-    """The slots of which a RING1 says so. Raises BusError."""
-    slots = decode_control(frames).get("fence", [])
-    if not isinstance(slots, list) or not all(type(slot) is int for slot in slots):
-        raise BusError("fence that is no slots")
-    return frozenset(slots)
-
-
-def decode_ring(frames: Sequence[bytes]) -> RingNews:
-    """A RING1 or NEWS1. Raises BusError."""
-    return ring_from_fields(decode_control(frames))

@@ -6,7 +6,7 @@ import tempfile
 import gevent
 import pytest
 
-from shared.bus import RingNews
+from shared.bus_rings import RingNews
 from tests.gateway.holders import EPOCH, Holder, Mute
 from tests.gateway.parts import Clients, Parts, descriptors, until
 

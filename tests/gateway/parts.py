@@ -33,7 +33,7 @@ from gateway.router_links import RouterLinks
 from gateway.sessions import SessionLimits, SessionRules
 from gateway.streams import PROXY_DONE, StreamLimits
 from gateway.traces import Traces
-from shared import bus
+from shared import bus, bus_rings
 from shared.packets import HEADER_BYTES, Packet, encode_packet, parse_packet
 from shared.rings import Epoch, owners_of_slots
 from shared.settings import Settings
@@ -418,7 +418,7 @@ class Parts(Clients):
 def ring(counter, live, leaving=()):
     """RING1 of epoch (1, counter); `live` and `leaving` are Parts."""
     paths = [{parts.name: parts.path for parts in group} for group in (live, leaving)]
-    return bus.encode_ring(bus.RingNews(Epoch(1, counter), *paths))
+    return bus_rings.encode_ring(bus_rings.RingNews(Epoch(1, counter), *paths))
 
 
 def token_of(owner, *sets):

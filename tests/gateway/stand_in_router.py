@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from shared import bus
+from shared import bus, bus_rings
 from shared.rings import Epoch, owners_of_slots
 from shared.tokens import slot_of
 from tests.clients.kinds import connect
@@ -79,7 +79,7 @@ class StandInRouter:
         self.owners = owners_of_slots(list(live))
         paths = [{name: self.ready[name]["hand_over"] for name in group} for group in (live, leaving)]
         for name in [*live, *leaving]:
-            self.send(name, bus.encode_ring(bus.RingNews(self.epoch, *paths)))
+            self.send(name, bus_rings.encode_ring(bus_rings.RingNews(self.epoch, *paths)))
 
     def owner(self, token):
         return self.owners[slot_of(token)]

@@ -5,7 +5,7 @@ import pytest
 
 from gateway.connections import Protocol
 from gateway.held_pushes import HeldPush
-from shared import __version__, bus
+from shared import __version__, bus, bus_rings
 from shared.outcomes import Outcome
 from shared.rings import Epoch
 from shared.signals import Signal
@@ -73,7 +73,7 @@ def test_a_ring_that_would_not_fit_is_not_noted(worker):
     one = worker()
     for count in (300, 3000):
         live = {f"host-{number}/0": f"/run/push-gateway/hand-over/{number}.sock" for number in range(count)}
-        one.hear(bus.encode_ring(bus.RingNews(Epoch(1, count), live, {})))
+        one.hear(bus_rings.encode_ring(bus_rings.RingNews(Epoch(1, count), live, {})))
         noted = one.loop.ledger.own["ring"]
         assert bool(noted) == (count == 300)
         assert one.loop.ledger._read_own()["ring"] == noted
@@ -105,7 +105,7 @@ def test_good_bye(one):
 
 
 def test_an_older_ring_is_passed_over(one):
-    one.hear(bus.encode_ring(bus.RingNews(Epoch(1, 0), {}, {})))
+    one.hear(bus_rings.encode_ring(bus_rings.RingNews(Epoch(1, 0), {}, {})))
     assert one.ownership.live == {A: one.path}
     assert one.counters["bus_errors"] == 0
 

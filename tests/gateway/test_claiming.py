@@ -5,8 +5,9 @@ import json
 import pytest
 
 from gateway.connections import Login, State
-from shared import bus
-from shared.bus import CLAIM1, STALE, UNCLAIM1, Claim
+from shared import bus, bus_claims, bus_rings
+from shared.bus import CLAIM1, STALE, UNCLAIM1
+from shared.bus_claims import Claim
 from shared.outcomes import Outcome
 from shared.rings import Epoch
 from shared.signals import Signal
@@ -19,7 +20,7 @@ A, B, FAR = "h/0", "h/1", "g/0"
 
 
 def claims_in(body):
-    return bus.decode_claims(body)
+    return bus_claims.decode_claims(body)
 
 
 def claimed(parts, router=0):
@@ -39,11 +40,11 @@ def confirm(parts, *routers):
 
 
 def taken(parts, token, binding, by=FAR, moves=0, router=0):
-    parts.hear(bus.encode_claims(bus.TAKEN1, [Claim(token, binding, by, moves)]), router)
+    parts.hear(bus_claims.encode_claims(bus.TAKEN1, [Claim(token, binding, by, moves)]), router)
 
 
 def freed(parts, token, binding, by=FAR):
-    parts.hear(bus.encode_claims(bus.FREED1, [Claim(token, binding, by)]))
+    parts.hear(bus_claims.encode_claims(bus.FREED1, [Claim(token, binding, by)]))
 
 
 def says(end):
@@ -463,7 +464,7 @@ def test_an_owner_whose_client_has_come_up_elsewhere_closes_its_own(hosts, mine)
     assert one.push((mine, b"x")) == [STALE]
     freed(one, mine, connection.binding + 1)
     assert one.push((mine, b"x")) == [STALE]  # the first is on its way back still
-    one.hear(bus.encode_ring(one.ownership.news, fence=[slot_of(mine)]))  # the router has routed it again
+    one.hear(bus_rings.encode_ring(one.ownership.news, fence=[slot_of(mine)]))  # the router has routed it again
     assert one.push((mine, b"x")) == [Outcome.OFFLINE]
 
 
@@ -475,9 +476,9 @@ def test_what_was_under_way_behind_a_push_that_went_back_goes_back_too(hosts, mi
     freed(one, mine, 5)
     end, _ = one.bound(mine)
     assert one.push((mine, b"2")) == [STALE]
-    one.hear(bus.encode_ring(one.ownership.news))  # sent before the router knew
+    one.hear(bus_rings.encode_ring(one.ownership.news))  # sent before the router knew
     assert one.push((mine, b"2")) == [STALE]
-    one.hear(bus.encode_ring(one.ownership.news, fence=[slot_of(mine)]))
+    one.hear(bus_rings.encode_ring(one.ownership.news, fence=[slot_of(mine)]))
     assert one.push((mine, b"1"), (mine, b"2")) == [Outcome.SENT] * 2
     assert [end.packet().body for _ in range(2)] == [b"1", b"2"]
 
@@ -487,7 +488,7 @@ def test_a_fence_for_other_slots_ends_nothing(hosts, mine):
     taken(one, mine, 5)
     assert one.push((mine, b"1")) == [STALE]
     freed(one, mine, 5)
-    one.hear(bus.encode_ring(one.ownership.news, fence=[slot_of(mine) ^ 1]))
+    one.hear(bus_rings.encode_ring(one.ownership.news, fence=[slot_of(mine) ^ 1]))
     assert one.push((mine, b"1")) == [STALE]
     one.hear([bus.RING1, b'{"epoch":[1,1],"live":{},"leaving":{},"fence":true}'])
     assert one.counters["bus_errors"] == 1
@@ -516,7 +517,7 @@ def test_a_router_that_knows_all_claims_ends_what_it_does_not_tell(hosts, mine):
     """The claim ended while no router was there to say so."""
     one, _ = hosts
     taken(one, mine, 5)
-    one.hear(bus.encode_claims(bus.TAKEN1, [], whole=True))
+    one.hear(bus_claims.encode_claims(bus.TAKEN1, [], whole=True))
     assert one.push((mine, b"1")) == [Outcome.OFFLINE]
 
 
@@ -701,7 +702,9 @@ def test_a_push_routed_by_an_older_ring_than_this_workers_goes_back(hosts, mine)
     """Two halves of a fleet that meet again: by the ring of both the token may be another's, who has its client."""
     one, _ = hosts
     older = one.ownership.epoch
-    one.hear(bus.encode_ring(bus.RingNews(Epoch(older.started_ms, older.counter + 1), {one.name: one.path}, {})))
+    one.hear(
+        bus_rings.encode_ring(bus_rings.RingNews(Epoch(older.started_ms, older.counter + 1), {one.name: one.path}, {}))
+    )
     until(lambda: one.ownership.is_settled(mine))
     assert one.push((mine, b"x")) == [Outcome.OFFLINE]
     segment = bus.Segment(1, 0, bytes(16), 4, 0)

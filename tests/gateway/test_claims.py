@@ -1,6 +1,6 @@
 from gateway.claims import CLAIMS_MAX, Claims, claim_of, rank, token_of
 from gateway.connections import Connection, Pending
-from shared.bus import Claim
+from shared.bus_claims import Claim
 
 
 def client(token=b"t", binding=5, bound_by="h/0"):

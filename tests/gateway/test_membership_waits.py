@@ -20,7 +20,7 @@ from router.members import Worker
 from router.membership import Membership
 from router.memberships import Memberships as RouterMemberships
 from router.outbox import Outbox
-from shared import bus
+from shared import bus, bus_members, bus_rings
 from shared.bus import Target
 from shared.outcomes import Outcome
 from shared.reasons import CloseReason
@@ -44,7 +44,7 @@ def make_noting(parts, *routers):
 def news_of(parts, router=0):
     """Every MEMBERS1 that a router was told."""
     turns()
-    return [bus.decode_members(frames) for frames in parts.told[router] if frames[0] == bus.MEMBERS1]
+    return [bus_members.decode_members(frames) for frames in parts.told[router] if frames[0] == bus.MEMBERS1]
 
 
 def note(parts, router=0, again=False):
@@ -332,7 +332,7 @@ class Lossy:
     def __init__(self):
         self.loop, self.groups, self.outbox = Loop(), Groups(), Outbox()
         ownership = Ownership("h/0")
-        ownership.follow(bus.RingNews(Epoch(1, 1), {"h/0": ""}, {}))
+        ownership.follow(bus_rings.RingNews(Epoch(1, 1), {"h/0": ""}, {}))
         self.there = Memberships(self.loop, ownership, self, self.groups, (), first=7)
         MembershipWaits(self.loop, self.there, lambda connection: None)
         membership = Membership(Settings(), 1, 0, 0.0, self.outbox)

@@ -6,7 +6,7 @@ import ujson
 
 from gateway.membership_asks import CARRIED, PATIENCE_TICKS, TRUST_TICKS
 from gateway.memberships import PIECE
-from shared import bus
+from shared import bus, bus_members
 from shared.bus import Segment, Target
 from shared.calls import ASK1, REGROUP1, TOLD1, TOPICS1, Internal, decode_call, encode_answer, internal
 from shared.outcomes import Outcome
@@ -75,7 +75,7 @@ def members(parts, router=0):
         if frames[0] == bus.READY1:
             names, flags = {"group": set(), "uid": set()}, {"whole": None, "unknown": False, "regrouped": {}}
         elif frames[0] == bus.MEMBERS1:
-            news = bus.decode_members(frames)
+            news = bus_members.decode_members(frames)
             names["group"] = (names["group"] | set(news.groups)) - set(news.groups_gone)
             names["uid"] = (names["uid"] | set(news.uids)) - set(news.uids_gone)
             flags["whole"] = news.whole or flags["whole"]
@@ -127,7 +127,7 @@ def test_routers_are_told_before_a_client_is_told_that_it_is_bound(one, service)
     _, connection = one.connect()
     connection.uid = "u"
     one.loop.table.bind(connection, b"a")  # and no turn of the hub
-    (news,) = [bus.decode_members(frames) for frames in one.said[before:] if frames[0] == bus.MEMBERS1]
+    (news,) = [bus_members.decode_members(frames) for frames in one.said[before:] if frames[0] == bus.MEMBERS1]
     assert (list(news.uids), news.unknown) == (["u"], True)
 
 

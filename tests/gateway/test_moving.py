@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.hand_over_messages import Moved
-from shared import bus
+from shared import bus, bus_rings
 from shared.bus import NEWS1, READY1, STALE
 from shared.outcomes import Outcome
 from shared.rings import Epoch
@@ -116,7 +116,7 @@ def test_the_greatest_ring_is_followed_and_told_to_those_that_have_not_told_it(t
     assert one.ownership.epoch == Epoch(1, 3)
     assert (news(one, 0), news(one, 1)) == ([3], [1])
     (told,) = [body for body in one.heard(NEWS1) if body["epoch"] == [1, 3]]
-    assert bus.ring_from_fields(told) == one.ownership.news
+    assert bus_rings.ring_from_fields(told) == one.ownership.news
     one.ring(3, two)
     assert news(one, 0) == [3]
 

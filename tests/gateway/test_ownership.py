@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.ownership import OTHER_HOSTS, Ownership
-from shared.bus import RingNews
+from shared.bus_rings import RingNews
 from shared.rings import NO_EPOCH, Epoch, owners_of_slots
 from shared.tokens import slot_of
 

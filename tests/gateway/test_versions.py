@@ -11,7 +11,7 @@ import pytest
 
 from gateway.connections import Connection, Granted, Login, Pending, Protocol, State, decode_record, encode_record
 from gateway.hand_over_messages import Give, Hello, Moved, Taken, decode, encode
-from shared import bus
+from shared import bus, bus_rings
 from shared.rings import Epoch
 from tests.gateway.parts import ring, until
 from tests.router.driven_core import DrivenCore
@@ -171,11 +171,13 @@ def test_messages_of_today_begin_as_those_did(message, data):
 
 
 def test_a_ring_of_the_version_before():
-    assert bus.decode_ring([bus.RING1, RING1]) == bus.RingNews(EPOCH, {"h/0": "/r/0.sock"}, {"h/1": "/r/1.sock"})
+    assert bus_rings.decode_ring([bus.RING1, RING1]) == bus_rings.RingNews(
+        EPOCH, {"h/0": "/r/0.sock"}, {"h/1": "/r/1.sock"}
+    )
 
 
 def test_a_ring_of_today_says_what_that_one_said():
-    _, body = bus.encode_ring(bus.decode_ring([bus.RING1, RING1]))
+    _, body = bus_rings.encode_ring(bus_rings.decode_ring([bus.RING1, RING1]))
     assert json.loads(RING1).items() <= json.loads(body).items()
 
 
@@ -199,7 +201,7 @@ def test_a_router_takes_a_worker_of_the_version_before():
     core.say("h/0", [bus.READY1, READY1])
     core.say("h/0", [bus.BEAT1, BEAT1])
     (told,) = [frames for name, frames in core.to_workers if frames[0] == bus.RING1]
-    assert bus.decode_ring(told).live == {"h/0": "/r/0.sock"}
+    assert bus_rings.decode_ring(told).live == {"h/0": "/r/0.sock"}
     core.hello(b"s")
     core.push(b"1", b"alice")
     assert [frames for _, frames in core.to_workers if frames[0] == bus.PUSHES1]

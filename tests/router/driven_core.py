@@ -9,7 +9,7 @@ import ujson
 from router.core import Core
 from router.journeys import Arrival
 from router.outbox import Kill
-from shared import bus
+from shared import bus, bus_rings
 from shared.requests import HELLO1, PUSH2, pack_targets
 from shared.rings import owners_of_slots
 from shared.settings import Settings
@@ -158,9 +158,9 @@ class DrivenCore:
         """LATE1 for a batch."""
         self.say(sent.worker, bus.encode_late(sent.batch.number, late))
 
-    def rings(self, worker: str) -> list[bus.RingNews]:
+    def rings(self, worker: str) -> list[bus_rings.RingNews]:
         """RING1s that a worker got."""
-        return [bus.decode_ring(frames) for frames in self.messages(bus.RING1, worker)]
+        return [bus_rings.decode_ring(frames) for frames in self.messages(bus.RING1, worker)]
 
 
 def tokens_of(owner: str, workers: Sequence[str], count: int) -> list[bytes]:

@@ -10,7 +10,7 @@ from typing import Self
 
 import zmq
 
-from shared import bus
+from shared import bus, bus_rings
 from shared.bus import Batch
 from tests.clients.senders import RawSender
 from tests.fleet.ports import free_ports
@@ -89,7 +89,7 @@ class StandInWorker:
         self.socket.connect(endpoint or router.bus_endpoint)
         body = {"worker": name, "incarnation": incarnation, "pid": 1, "hand_over": f"/run/{name}.sock", **more}
         self.send(bus.encode_control(bus.READY1, body))
-        self.news = bus.decode_ring(self.receive(bus.RING1))
+        self.news = bus_rings.decode_ring(self.receive(bus.RING1))
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ import zmq
 from router.kills import started
 from router.multipart import Socket
 from router.sockets import open_tcp_bus
-from shared import bus
+from shared import bus, bus_rings
 from shared.errors import SettingsError
 from shared.settings import Settings
 from tests.fleet.ports import free_ports
@@ -141,7 +141,7 @@ def test_two_routers_of_one_host() -> None:
             RouterProcess(index=1, **settings) as second,
             StandInWorker(first, routers=[0]) as worker,
         ):
-            ring = bus.ring_fields(worker.news)
+            ring = bus_rings.ring_fields(worker.news)
             with StandInWorker(second, routers=[0, 1], ring=ring) as same:
                 assert same.news == worker.news
                 assert serve_one(first, worker)

@@ -3,8 +3,8 @@
 import pytest
 import ujson
 
-from shared import bus
-from shared.bus import Claim
+from shared import bus, bus_claims
+from shared.bus_claims import Claim
 from shared.tokens import slot_of
 from tests.router.driven_core import DrivenCore, tokens_of
 
@@ -14,17 +14,19 @@ SENT, UNAVAILABLE, UNKNOWN = bytes([0]), bytes([7]), bytes([10])
 
 
 def claim(fleet: DrivenCore, worker: str, *claims: Claim, number: int = 1) -> None:
-    fleet.say(worker, bus.encode_claims(bus.CLAIM1, claims, number))
+    fleet.say(worker, bus_claims.encode_claims(bus.CLAIM1, claims, number))
 
 
 def unclaim(fleet: DrivenCore, worker: str, *claims: Claim) -> None:
-    fleet.say(worker, bus.encode_claims(bus.UNCLAIM1, claims))
+    fleet.say(worker, bus_claims.encode_claims(bus.UNCLAIM1, claims))
 
 
 def told(fleet: DrivenCore, worker: str, kind: bytes = bus.TAKEN1) -> list[Claim]:
     """Claims that a worker was told of, since the last call."""
     found = [
-        claim for frames in fleet.messages(kind, worker) for claim in bus.decode_claims(bus.decode_control(frames))
+        claim
+        for frames in fleet.messages(kind, worker)
+        for claim in bus_claims.decode_claims(bus.decode_control(frames))
     ]
     fleet.to_workers = [message for message in fleet.to_workers if message[0] != worker or message[1][0] != kind]
     return found

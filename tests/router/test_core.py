@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shared import bus
+from shared import bus, bus_rings
 from shared.outcomes import RETRYABLE, Outcome
 from shared.requests import DONE1, FAIL1
 from shared.rings import owners_of_slots
@@ -50,7 +50,7 @@ class RouterMachine(RuleBasedStateMachine):
         self.batches_of: dict[int, int] = {}  # batch number -> incarnation
         self.live: set[str] = set()  # processes that run
         self.order: dict[tuple[bytes, bytes], list[tuple[int, int]]] = defaultdict(list)
-        self.told: dict[str, bus.RingNews] = {}
+        self.told: dict[str, bus_rings.RingNews] = {}
         for sender in SENDERS:
             self.fleet.hello(b"name-" + sender, sender=sender)
 
@@ -153,7 +153,7 @@ class RouterMachine(RuleBasedStateMachine):
         """Check everything that the router sent."""
         for worker, frames in self.fleet.to_workers:
             if frames[0] == bus.RING1:
-                news = bus.decode_ring(frames)
+                news = bus_rings.decode_ring(frames)
                 assert worker not in self.told or news.epoch >= self.told[worker].epoch
                 self.told[worker] = news
             elif frames[0] == bus.PUSHES1:

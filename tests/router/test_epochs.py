@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.epochs import Epochs
-from shared import bus
-from shared.bus import RingNews
+from shared import bus, bus_rings
+from shared.bus_rings import RingNews
 from shared.rings import Epoch
 from tests.router.driven_core import STARTED_MS, DrivenCore
 
@@ -14,7 +14,7 @@ GREATER = Epoch(STARTED_MS + 5, 7)
 
 
 def ring(epoch: Epoch = GREATER, **live: str) -> dict[str, object]:
-    return bus.ring_fields(RingNews(epoch, live or dict(BOTH), {}))
+    return bus_rings.ring_fields(RingNews(epoch, live or dict(BOTH), {}))
 
 
 def news(fleet: DrivenCore, worker: str, body: dict[str, object]) -> None:
@@ -148,7 +148,7 @@ def test_a_ring_of_nobody_is_not_gone_on_from() -> None:
 def test_those_that_still_have_clients_by_the_ring_that_is_followed_are_told_to_all() -> None:
     fleet = DrivenCore(workers=1, ring_settle_ms=1000, move_timeout_s=10)
     left = {"h/8": "/run/h/8.sock", "h/9": "/run/h/9.sock"}
-    fleet.join("h/0", ring=bus.ring_fields(RingNews(GREATER, {"h/0": "elsewhere"}, left)))
+    fleet.join("h/0", ring=bus_rings.ring_fields(RingNews(GREATER, {"h/0": "elsewhere"}, left)))
     assert fleet.rings("h/0") == [RingNews(GREATER._replace(counter=8), {"h/0": "/run/h/0.sock"}, left, GREATER)]
     fleet.say("h/9", bus.encode_control(bus.BYE1, {"gone": True}))
     assert fleet.rings("h/0")[-1].leaving.keys() == {"h/8"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import ujson
 
-from shared import bus
+from shared import bus, bus_claims
 from shared.requests import EXPLAIN1, FAIL1, INFO1
 from shared.tokens import slot_of
 from tests.router.driven_core import DrivenCore, tokens_of
@@ -60,7 +60,7 @@ def test_every_worker_is_asked() -> None:
 def test_a_claim_is_told() -> None:
     fleet = fleet_that_explains()
     (token,) = tokens_of("h/1", TWO, 1)
-    fleet.say("h/0", bus.encode_claims(bus.CLAIM1, [bus.Claim(token, 5, "h/0", 2)], 1))
+    fleet.say("h/0", bus_claims.encode_claims(bus.CLAIM1, [bus_claims.Claim(token, 5, "h/0", 2)], 1))
     ask(fleet, token=token.decode())
     for name in TWO:
         reply(fleet, name, {})

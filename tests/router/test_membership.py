@@ -3,7 +3,7 @@
 import pytest
 
 from router.members import WorkerState
-from shared import bus
+from shared import bus, bus_rings
 from shared.rings import NO_EPOCH, Epoch
 from tests.router.driven_core import STARTED_MS, DrivenCore
 
@@ -32,7 +32,7 @@ def test_the_first_ring_comes_when_all_workers_are_there() -> None:
     assert fleet.rings("h/0") == []
     fleet.join("h/1")
     paths = {"h/0": "/run/h/0.sock", "h/1": "/run/h/1.sock"}
-    assert fleet.rings("h/0") == fleet.rings("h/1") == [bus.RingNews(Epoch(STARTED_MS, 1), paths, {}, NO_EPOCH)]
+    assert fleet.rings("h/0") == fleet.rings("h/1") == [bus_rings.RingNews(Epoch(STARTED_MS, 1), paths, {}, NO_EPOCH)]
 
 
 def test_or_when_the_router_has_waited_long_enough() -> None:

@@ -12,8 +12,9 @@ from router.members import Worker
 from router.membership import Membership
 from router.memberships import Memberships
 from router.outbox import Outbox
-from shared import bus
-from shared.bus import MembersNews, Target
+from shared import bus, bus_members
+from shared.bus import Target
+from shared.bus_members import MembersNews
 from shared.calls import REGROUP1, Internal, Topic, internal
 from shared.errors import BusError
 from shared.outcomes import Outcome
@@ -36,7 +37,7 @@ class Fleet(DrivenServices):
 
     def told(self, worker: str, whole: bool = True, **names: Sequence[str]) -> None:  # type: ignore[override]
         epoch = self.rings(worker)[-1].epoch if whole else None
-        self.say(worker, bus.encode_members(MembersNews(**names, whole=epoch)))
+        self.say(worker, bus_members.encode_members(MembersNews(**names, whole=epoch)))
 
     def all_told(self, **groups: Sequence[str]) -> None:
         for name in NAMES:
@@ -111,7 +112,7 @@ def test_who_has_not_told_all_may_have_members(fleet: Fleet) -> None:
 
 def test_the_last_one_goes(fleet: Fleet) -> None:
     fleet.all_told(h0=["team"], h1=["team"])
-    fleet.say("h/0", bus.encode_members(MembersNews(groups_gone=["team"])))
+    fleet.say("h/0", bus_members.encode_members(MembersNews(groups_gone=["team"])))
     assert fleet.reached() == {"h/1"}
 
 
@@ -164,10 +165,10 @@ def test_all_workers_may_have_who_joins_until_they_say_no(fleet: Fleet) -> None:
     assert len(fleet.messages(REGROUP1)) == len(NAMES)
     assert fleet.reached() == set(NAMES)
     for name in NAMES[1:]:
-        fleet.say(name, bus.encode_members(MembersNews(groups_gone=["team"])))
+        fleet.say(name, bus_members.encode_members(MembersNews(groups_gone=["team"])))
     assert fleet.reached() == set(NAMES)  # that may have been about what was before
     for name in NAMES[1:]:
-        fleet.say(name, bus.encode_members(MembersNews(regrouped={"team": 1})))
+        fleet.say(name, bus_members.encode_members(MembersNews(regrouped={"team": 1})))
     assert fleet.reached() == {"h/0"}
     fleet.tell(b"groups", REGROUP1, ujson.dumps({**said, "joined": False}).encode())
     assert fleet.reached() == {"h/0"}
@@ -179,7 +180,7 @@ def noted(fleet: Fleet, worker: str) -> list[tuple[int, bool]]:
 
 
 def tell(fleet: Fleet, worker: str, number: int, **news: object) -> None:
-    fleet.say(worker, bus.encode_members(MembersNews(number=number, **news)))  # type: ignore[arg-type]
+    fleet.say(worker, bus_members.encode_members(MembersNews(number=number, **news)))  # type: ignore[arg-type]
 
 
 def test_what_has_a_number_is_noted(fleet: Fleet) -> None:
@@ -235,24 +236,24 @@ def test_two_join_one_after_the_other(fleet: Fleet) -> None:
     for token in ("t", "u"):
         said = {"group": "team", "tokens": [token], "uids": [], "joined": True}
         fleet.tell(b"groups", REGROUP1, ujson.dumps(said).encode())
-    fleet.say("h/0", bus.encode_members(MembersNews(regrouped={"team": 1})))
-    fleet.say("h/1", bus.encode_members(MembersNews(regrouped={"team": 2})))
-    fleet.say("h/2", bus.encode_members(MembersNews(groups=["team"], regrouped={"team": 2})))
+    fleet.say("h/0", bus_members.encode_members(MembersNews(regrouped={"team": 1})))
+    fleet.say("h/1", bus_members.encode_members(MembersNews(regrouped={"team": 2})))
+    fleet.say("h/2", bus_members.encode_members(MembersNews(groups=["team"], regrouped={"team": 2})))
     assert fleet.reached() == {"h/0", "h/2"}
     fleet.join("h/0", incarnation="b")
     fleet.told("h/0")
-    fleet.say("h/0", bus.encode_members(MembersNews(regrouped={"team": 5})))
+    fleet.say("h/0", bus_members.encode_members(MembersNews(regrouped={"team": 5})))
     assert fleet.reached() == {"h/2"}
 
 
 def test_clients_of_whom_nobody_knows_the_groups_may_be_in_any(fleet: Fleet) -> None:
     fleet.all_told()
-    fleet.say("h/1", bus.encode_members(MembersNews(unknown=True)))
+    fleet.say("h/1", bus_members.encode_members(MembersNews(unknown=True)))
     assert fleet.reached() == {"h/1"}
     assert fleet.reached(to="user") == set()
-    fleet.say("h/1", bus.encode_members(MembersNews(groups=["other"])))
+    fleet.say("h/1", bus_members.encode_members(MembersNews(groups=["other"])))
     assert fleet.reached() == {"h/1"}
-    fleet.say("h/1", bus.encode_members(MembersNews(unknown=False)))
+    fleet.say("h/1", bus_members.encode_members(MembersNews(unknown=False)))
     assert fleet.reached() == set()
 
 
@@ -351,7 +352,7 @@ def test_of_a_push_to_all_no_name_is_looked_at(fleet: Fleet) -> None:
 )
 def test_what_is_malformed_is_counted(fleet: Fleet, body: bytes) -> None:
     with pytest.raises(BusError):
-        bus.decode_members([bus.MEMBERS1, body])
+        bus_members.decode_members([bus.MEMBERS1, body])
     fleet.say("h/0", [bus.MEMBERS1, body])
     assert fleet.count("bus_errors") == 1
 
@@ -375,7 +376,7 @@ NEWS = st.builds(
 
 @given(NEWS)
 def test_what_is_told_is_heard(news: MembersNews) -> None:
-    assert bus.decode_members(bus.encode_members(news)) == news
+    assert bus_members.decode_members(bus_members.encode_members(news)) == news
 
 
 @given(st.sampled_from(["group", "uid"]), st.text())
@@ -399,17 +400,17 @@ def test_a_worker_with_members_is_never_left_out(steps: list[tuple[str, str, str
         worker = workers[name]
         if step == "begin":
             memberships.begin(worker.identity)
-            memberships.tell(worker, bus.encode_members(MembersNews(groups=sorted(has[name]))), 0.0)
+            memberships.tell(worker, bus_members.encode_members(MembersNews(groups=sorted(has[name]))), 0.0)
         elif step == "add":
             has[name].add(group)
-            memberships.tell(worker, bus.encode_members(MembersNews(groups=[group])), 0.0)
+            memberships.tell(worker, bus_members.encode_members(MembersNews(groups=[group])), 0.0)
         else:
             has[name].discard(group)
-            memberships.tell(worker, bus.encode_members(MembersNews(groups_gone=[group])), 0.0)
+            memberships.tell(worker, bus_members.encode_members(MembersNews(groups_gone=[group])), 0.0)
     for name, worker in workers.items():
         for group in has[name]:
             assert memberships.may_have(worker, Target("group", group))
-        memberships.tell(worker, bus.encode_members(MembersNews(whole=Epoch(9, 9))), 0.0)
+        memberships.tell(worker, bus_members.encode_members(MembersNews(whole=Epoch(9, 9))), 0.0)
     assert {
         (name, group)
         for name in workers

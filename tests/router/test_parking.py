@@ -9,8 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shared import bus
-from shared.bus import Claim, RingNews
+from shared import bus, bus_claims, bus_rings
+from shared.bus_claims import Claim
+from shared.bus_rings import RingNews
 from shared.requests import DONE1
 from shared.rings import Epoch, owners_of_slots
 from shared.tokens import slot_of
@@ -94,7 +95,7 @@ def test_stale_to_the_same_worker_in_a_newer_epoch_is_tried_again() -> None:
     ask(fleet, 1, MINE)
     (first,) = fleet.sent()
     news = RingNews(Epoch(STARTED_MS + 1, 1), {name: f"/run/{name}.sock" for name in TWO}, {})
-    fleet.say("h/0", bus.encode_ring(news, bus.NEWS1))
+    fleet.say("h/0", bus_rings.encode_ring(news, bus.NEWS1))
     fleet.outcomes(first, STALE)
     (again,) = fleet.sent()
     assert (again.worker, again.batch.epoch) == ("h/0", news.epoch)
@@ -140,7 +141,7 @@ def test_with_no_worker_left_what_came_back_is_unavailable() -> None:
     assert fleet.answer()[1:3] == [b"r2", UNAVAILABLE]
     fleet.late(first, (1, bus.STALE))
     assert fleet.answer()[1:3] == [b"r1", UNAVAILABLE * 2]
-    assert bus.fenced_slots(fleet.messages(bus.RING1, "h/0")[-1]) == {slot_of(MINE)}
+    assert bus_rings.fenced_slots(fleet.messages(bus.RING1, "h/0")[-1]) == {slot_of(MINE)}
 
 
 def test_stale_while_stopping_is_unavailable() -> None:
@@ -170,29 +171,29 @@ def test_a_worker_that_let_a_push_come_back_gets_a_fence_before_anything_to_that
     fleet = DrivenCore(*TWO)
     ask(fleet, 1, MINE)
     (first,) = fleet.sent()
-    fleet.say("h/1", bus.encode_claims(bus.CLAIM1, [Claim(MINE, 5, "h/1")], 1))
-    fleet.say("h/1", bus.encode_claims(bus.UNCLAIM1, [Claim(MINE, 5, "h/1")]))
+    fleet.say("h/1", bus_claims.encode_claims(bus.CLAIM1, [Claim(MINE, 5, "h/1")], 1))
+    fleet.say("h/1", bus_claims.encode_claims(bus.UNCLAIM1, [Claim(MINE, 5, "h/1")]))
     ask(fleet, 2, MINE)
     fleet.to_workers.clear()
     fleet.outcomes(first, STALE)
     assert [(name, frames[0]) for name, frames in fleet.to_workers] == [("h/0", bus.RING1), ("h/0", bus.PUSHES1)]
-    assert bus.fenced_slots(fleet.to_workers[0][1]) == {slot_of(MINE)}
+    assert bus_rings.fenced_slots(fleet.to_workers[0][1]) == {slot_of(MINE)}
     assert payloads(fleet.sent()[0]) == [b"1.0", b"2.0"]
     fleet.join("h/2")
-    assert bus.fenced_slots(fleet.messages(bus.RING1, "h/0")[-1]) == set()
+    assert bus_rings.fenced_slots(fleet.messages(bus.RING1, "h/0")[-1]) == set()
 
 
 def test_a_worker_that_lets_a_push_come_back_is_waited_for_though_its_slot_waits_for_another() -> None:
     """Two tokens of a slot, one of them claimed: they go to different workers."""
     fleet = DrivenCore(*TWO)
     other = next(token for token in (b"u%d" % n for n in range(100_000)) if slot_of(token) == slot_of(MINE))
-    fleet.say("h/1", bus.encode_claims(bus.CLAIM1, [Claim(MINE, 5, "h/1")], 1))
+    fleet.say("h/1", bus_claims.encode_claims(bus.CLAIM1, [Claim(MINE, 5, "h/1")], 1))
     ask(fleet, 1, other)
     ask(fleet, 2, MINE)
     ask(fleet, 3, MINE)
     owner, first, second = fleet.sent()
     claim = Claim(other, 5, "h/1")
-    fleet.say("h/1", bus.encode_claims(bus.CLAIM1, [claim], 1))
+    fleet.say("h/1", bus_claims.encode_claims(bus.CLAIM1, [claim], 1))
     fleet.outcomes(first, STALE)
     fleet.outcomes(owner)
     assert fleet.sent() == []
@@ -249,7 +250,7 @@ class OrderMachine(RuleBasedStateMachine):
         for name, frames in self.fleet.to_workers:
             stand_in = self.stand_ins[name]
             if frames[0] == bus.RING1:
-                stand_in.batches.append(bus.fenced_slots(frames))
+                stand_in.batches.append(bus_rings.fenced_slots(frames))
             elif frames[0] == bus.PUSHES1:
                 batch = bus.decode_batch(frames)
                 stand_in.batches.append(Sent(name, batch, pushes_of(batch)))
@@ -293,20 +294,20 @@ class OrderMachine(RuleBasedStateMachine):
         claims = [claim for claimant, claim in self.claims.values() if claimant == name]
         incarnation = str(self.incarnations[name])
         self.fleet.join(name, incarnation=incarnation, leaving=name not in self.live, claims=len(claims))
-        self.fleet.say(name, bus.encode_claims(bus.CLAIM1, claims, self.binding))
+        self.fleet.say(name, bus_claims.encode_claims(bus.CLAIM1, claims, self.binding))
 
     @rule(name=st.sampled_from(WORKERS), token=st.sampled_from(TOKENS))
     def claim(self, name: str, token: bytes) -> None:
         self.binding += 1
         self.claims[token] = (name, Claim(token, self.binding, name))
-        self.fleet.say(name, bus.encode_claims(bus.CLAIM1, [self.claims[token][1]], self.binding))
+        self.fleet.say(name, bus_claims.encode_claims(bus.CLAIM1, [self.claims[token][1]], self.binding))
         self.look()
 
     @rule(token=st.sampled_from(TOKENS))
     def unclaim(self, token: bytes) -> None:
         if token in self.claims:
             name, claim = self.claims.pop(token)
-            self.fleet.say(name, bus.encode_claims(bus.UNCLAIM1, [claim]))
+            self.fleet.say(name, bus_claims.encode_claims(bus.UNCLAIM1, [claim]))
             self.look()
 
     @rule(name=st.sampled_from(WORKERS))

@@ -4,7 +4,7 @@ from typing import Any
 
 import ujson
 
-from shared import bus
+from shared import bus, bus_claims
 from shared.outcomes import Outcome
 from shared.push_ids import id_prefix
 from shared.requests import EXPLAIN1
@@ -64,8 +64,8 @@ def test_one_that_went_by_two_workers() -> None:
     (token,) = tokens_of("h/0", TWO, 1)
     fleet.push(b"r1", token)
     (first,) = fleet.sent()
-    claim = bus.Claim(token, 5, "h/1")
-    fleet.say("h/1", bus.encode_claims(bus.CLAIM1, [claim], 1))
+    claim = bus_claims.Claim(token, 5, "h/1")
+    fleet.say("h/1", bus_claims.encode_claims(bus.CLAIM1, [claim], 1))
     fleet.outcomes(first, bytes([bus.STALE]))
     (second,) = fleet.sent()
     fleet.outcomes(second)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import bus
+from shared import bus, bus_rings
 from shared.errors import BusError
 from shared.origins import Origin
 from shared.rings import Epoch
@@ -90,13 +90,13 @@ def test_numbered_messages():
 
 
 def test_rings_and_the_fields_that_a_later_version_adds():
-    news = bus.RingNews(EPOCH, {"h/0": "/run/0.sock"}, {"h/1": "/run/1.sock"})
-    frames = bus.encode_ring(news)
-    assert bus.decode_ring(frames) == news
+    news = bus_rings.RingNews(EPOCH, {"h/0": "/run/0.sock"}, {"h/1": "/run/1.sock"})
+    frames = bus_rings.encode_ring(news)
+    assert bus_rings.decode_ring(frames) == news
     behind = news._replace(follows=EPOCH)
-    assert bus.decode_ring(bus.encode_ring(behind)) == behind
+    assert bus_rings.decode_ring(bus_rings.encode_ring(behind)) == behind
     later = bus.encode_control(bus.RING1, {**bus.decode_control(frames), "new": [1]})
-    assert bus.decode_ring(later) == news
+    assert bus_rings.decode_ring(later) == news
 
 
 DECODERS = [
@@ -106,7 +106,7 @@ DECODERS = [
     bus.decode_late,
     bus.decode_control,
     bus.decode_numbered,
-    bus.decode_ring,
+    bus_rings.decode_ring,
 ]
 
 
@@ -117,7 +117,7 @@ def test_noise_raises_nothing_but_bus_errors(decode, frames):
         decode(frames)
 
 
-@pytest.mark.parametrize("decode", [bus.decode_control, bus.decode_ring], ids=lambda decode: decode.__name__)
+@pytest.mark.parametrize("decode", [bus.decode_control, bus_rings.decode_ring], ids=lambda decode: decode.__name__)
 @pytest.mark.parametrize("body", [b"[]", b"7", b"null", b"{", b"", b"[" * 100_000, b'"\xff"'])
 def test_control_bodies_that_are_no_objects(decode, body):
     with pytest.raises(BusError):
@@ -137,7 +137,7 @@ def test_control_bodies_that_are_no_objects(decode, body):
 )
 def test_malformed_rings(body):
     with pytest.raises(BusError, match="malformed RING1"):
-        bus.decode_ring([b"RING1", body])
+        bus_rings.decode_ring([b"RING1", body])
 
 
 TERMS = [bus.Terms(60, False, "grüße", 700, "news", 12), bus.Terms(0, True, None, 5000, "")]
