@@ -28,7 +28,8 @@ from shared.settings import Settings
 class Core:
     """One router. `started_ms`: Unix time in ms, the first half of its epochs. `random_bytes(n)`: for push ids.
 
-    `position`: its place in the list of all routers (`places.router_position`).
+    `unix_us`: what time it is, in Unix microseconds. `position`: its place in the list of all
+    routers (`places.router_position`).
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Core:
         started_ms: int,
         now: float,
         random_bytes: Callable[[int], bytes],
+        unix_us: Callable[[], int],
         position: int = 0,
     ) -> None:
-        self.parts = parts = build_parts(settings, started_ms, position, now)
+        self.parts = parts = build_parts(settings, started_ms, position, now, unix_us)
         self.outbox, self.counters = parts.outbox, parts.counters
         self._membership, self._claims = parts.membership, parts.claims
         self._requesters = Requesters(parts, random_bytes)

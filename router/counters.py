@@ -57,6 +57,7 @@ _NAMES = (
     "events_told",  # pushes of which the events service was told that they have reached nobody
     "events_dropped",  # the same, but too many waited for it
     "events_refused",  # the same, but it does not take them
+    "sender_clock_off",  # push requests that, as they say, were sent in the future, or a minute ago
     "keys_refused",  # connections with a key that is not permitted
 )
 

@@ -48,7 +48,7 @@ def _serve(settings: Settings, index: int) -> None:
     log_to_stderr(settings)
     raise_descriptor_limit()
     chance, position = random.Random(os.urandom(32)), places.router_position(settings, index)
-    core = Core(settings, time.time_ns() // 1_000_000, time.monotonic(), chance.randbytes, position)
+    core = Core(settings, time.time_ns() // 1_000_000, time.monotonic(), chance.randbytes, _unix_us, position)
     guard = load_guard(settings, core.counters)
     make_run_dir(settings)
     pid_file = hold_pid_file(settings, index)
@@ -62,6 +62,10 @@ def _serve(settings: Settings, index: int) -> None:
         tracing.close()
     log.info("router stopped")
     os.close(pid_file)
+
+
+def _unix_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _endpoints(settings: Settings, index: int) -> Endpoints:

@@ -1,5 +1,6 @@
 """The parts of the core, built once and given to those that need several of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from router.answers import Answers
@@ -16,6 +17,7 @@ from router.outbox import Outbox
 from router.overload import Admission
 from router.pushes import Pushes
 from router.repeats import Repeats
+from router.sender_times import SenderTimes
 from router.service_asks import ServiceAsks
 from router.services import Services
 from router.traces import Traces
@@ -31,6 +33,7 @@ class Parts:
     started: float
     outbox: Outbox
     counters: Counters
+    sender_times: SenderTimes
     connections: Connections
     service_connections: Connections
     membership: Membership
@@ -48,10 +51,10 @@ class Parts:
     asks: ServiceAsks
 
 
-def build_parts(settings: Settings, started_ms: int, position: int, now: float) -> Parts:
+def build_parts(settings: Settings, started_ms: int, position: int, now: float, unix_us: Callable[[], int]) -> Parts:
     """The parts of a router that started at `started_ms` (Unix milliseconds), which is `now` (monotonic seconds).
 
-    `position`: its place in the list of all routers.
+    `position`: its place in the list of all routers. `unix_us`: what time it is, in Unix microseconds.
     """
     outbox, counters = Outbox(), new_counters()
     membership = Membership(settings, started_ms, position, now, outbox)
@@ -71,6 +74,7 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float) 
         started=now,
         outbox=outbox,
         counters=counters,
+        sender_times=SenderTimes(counters, unix_us),
         connections=Connections(),
         service_connections=Connections(of_services=True),
         membership=membership,

@@ -37,6 +37,7 @@ class PushRequests:
         check_hold(connection, frames[1], now)
         request = decode_push(frames, self._max_targets)
         check_options(request.options)
+        self._parts.sender_times.arrived(request.options.sent_at)
         if request.options.id is not None:
             self._receive_with_id(connection, frames[1], request, request.options.id, now)
             return

@@ -108,6 +108,7 @@ class Requesters:
             "max_frame_bytes": settings.max_frame_bytes,
             "limits": limits(settings),
             "origins": True,
+            "sent_at": True,
         }
         self._parts.outbox.answer(connection, encode_hello_answer(body))
 

@@ -19,9 +19,9 @@ def figures(parts: Parts, now: float) -> dict[str, Any]:
         [ms, counter], `settled` (whether there has been a ring), `live`, `leaving`, `restarting` and `lost` (numbers
         of workers), `claims`, `pushes_parked`, `unanswered_requests`, `unanswered_bytes`, `unanswered_calls` and
         `unanswered_call_bytes` (to services), `connections` (senders remembered), `remembered_ids`,
-        `remembered_bytes`, `counters` (router.counters), `durations` (shared.durations) of `queue`, from a request to
-        its pushes' leave for a worker, `worker_answer`, from a batch's leave to its answer, and `outcome`, from a
-        request to its pushes' outcomes.
+        `remembered_bytes`, `counters` (router.counters), `durations` (shared.durations) of `sender`, from a request's
+        leave of its sender to its coming, `queue`, from a request to its pushes' leave for a worker, `worker_answer`,
+        from a batch's leave to its answer, and `outcome`, from a request to its pushes' outcomes.
     `workers`: by name: `state` (one of those four), `slots` owned, `heartbeat_age_s`, `pid`, `version`,
         `batches_in_flight`, `pushes_waiting` in the router, `claims` in force, `routers` (positions) that it hears,
         `epoch` it knows, `connections` by protocol, `counters` and `durations` of `delivery`, a batch's way through
@@ -76,6 +76,7 @@ def _router(parts: Parts, now: float) -> dict[str, Any]:
         "remembered_bytes": parts.repeats.bytes,
         "counters": parts.counters,
         "durations": {
+            "sender": parts.sender_times.times.fields(),
             "queue": parts.pushes.queue_times.fields(),
             "worker_answer": parts.pushes.answer_times.fields(),
             "outcome": parts.pushes.outcome_times.fields(),

@@ -22,13 +22,26 @@ ID_MAX_BYTES = 512
 OPTIONS_MAX_BYTES = 8192  # all options at their longest, every character escaped, have 5,000
 MAX_TARGETS = 10_000
 TIMEOUT_MAX_MS = 600_000
+SENT_AT_MAX_US = 1 << 53  # whole for every JSON
 
 #: One target in PUSH2's index: token length, payload length.
 TARGET = Struct(">HI")
 
 KINDS = ("token", "user", "group", "all")
 _KNOWN = frozenset(
-    {"to", "ttl", "wait", "collapse", "id", "timeout_ms", "signal", "sub_signal", "request_id", "traceparent"}
+    {
+        "to",
+        "ttl",
+        "wait",
+        "collapse",
+        "id",
+        "timeout_ms",
+        "signal",
+        "sub_signal",
+        "request_id",
+        "traceparent",
+        "sent_at",
+    }
 )
 
 
@@ -45,6 +58,7 @@ class PushOptions:
     signal: int = Signal.PUSH
     sub_signal: int = SubSignal.NONE
     origin: Origin | None = None  # options `request_id` and `traceparent`
+    sent_at: int = 0  # Unix us by the sender's clock; 0: it does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +158,7 @@ def parse_options(raw: bytes) -> PushOptions:
         signal=_number(fields, "signal", Signal, Signal.PUSH, 10),
         sub_signal=_number(fields, "sub_signal", SubSignal, SubSignal.NONE, SUB_SIGNAL_MAX),
         origin=_origin(fields),
+        sent_at=_whole(fields, "sent_at", 0, 0, SENT_AT_MAX_US),
     )
 
 

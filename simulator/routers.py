@@ -63,7 +63,8 @@ class Router:
     def _build(self) -> None:
         started_ms = unix_ms() - self.clock_back_ms
         entropy = self.world.entropy.randbytes
-        self.core = load("router.core").Core(self.settings, started_ms, self.world.now, entropy, self.position)
+        core = load("router.core").Core
+        self.core = core(self.settings, started_ms, self.world.now, entropy, lambda: unix_ms() * 1000, self.position)
 
     @property
     def alive(self) -> bool:

@@ -82,6 +82,7 @@ ROUTER = {
     "service_calls_lost": "Calls whose service died.",
     "service_errors": "Messages of services that do not decode.",
     "services_lost": "Instances of services that died.",
+    "sender_clock_off": "Push requests that, by their senders' clocks, came from the future, or took over a minute.",
     "events_told": "Pushes of which the events service was told that they have reached nobody.",
     "events_dropped": "The same, but too many waited for the events service.",
     "events_refused": "The same, but the events service does not take them.",

@@ -53,6 +53,10 @@ _SERVICE_GAUGES = {
     "heartbeat_age_s": ("service_heartbeat_age_seconds", "Since the router has heard of the instance."),
 }
 _ROUTER_DURATIONS = {
+    "sender": (
+        "sender_to_router_seconds",
+        "From a request's leave of its sender, by whose clock, to the router that takes it in; of those that say it.",
+    ),
     "queue": ("push_queue_seconds", "From a request to the leave of each of its pushes for a worker."),
     "worker_answer": ("worker_answer_seconds", "From a batch's leave for a worker to its answer, for each push."),
     "outcome": ("push_outcome_seconds", "From a request to the outcome of each of its pushes, in the router."),

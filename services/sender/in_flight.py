@@ -30,8 +30,8 @@ class Request:
         """New for each attempt, so that a late answer to an earlier one is not mistaken; not new for a resending."""
         return b"%d.%d" % (self.number, self.attempts)
 
-    def frames(self, tells_origin: bool = True) -> list[bytes]:
-        """`tells_origin`: the router knows where pushes come from."""
+    def frames(self, tells_origin: bool = True, sent_at: int = 0) -> list[bytes]:
+        """`tells_origin`: the router knows where pushes come from. `sent_at`: Unix us; 0: it does not want to know."""
         raise NotImplementedError
 
     def deadline(self) -> float:
@@ -51,7 +51,7 @@ class Inquiry(Request):
         super().__init__(number, timeout_s)
         self.question = question
 
-    def frames(self, tells_origin: bool = True) -> list[bytes]:
+    def frames(self, tells_origin: bool = True, sent_at: int = 0) -> list[bytes]:
         return [self.question.command, self.request_id, *self.question.arguments]
 
     def deadline(self) -> float:
@@ -76,8 +76,9 @@ class Batch(Request):
         self._doubts: set[int] = set()
         self._last: Sequence[Outcome] = ()
 
-    def frames(self, tells_origin: bool = True) -> list[bytes]:
-        return [PUSH2, self.request_id, self.pushes[0].options.with_id(self.key, tells_origin), *self._body]
+    def frames(self, tells_origin: bool = True, sent_at: int = 0) -> list[bytes]:
+        options = self.pushes[0].options.with_id(self.key, tells_origin, sent_at)
+        return [PUSH2, self.request_id, options, *self._body]
 
     def deadline(self) -> float:
         # The latest of its pushes': they share its fate, and none is given up early.

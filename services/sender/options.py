@@ -24,13 +24,17 @@ class OptionSet:
     key: str | None = None  # the caller's own `id`: all pushes of the set are one request
     origin: Origin | None = None
 
-    def with_id(self, key: str, tells_origin: bool = True) -> bytes:
-        """The options frame of a request with this `id`. `tells_origin`: the router knows such options."""
+    def with_id(self, key: str, tells_origin: bool = True, sent_at: int = 0) -> bytes:
+        """The options frame of a request with this `id`. `tells_origin`: the router knows such options.
+
+        `sent_at`: Unix us, 0: it is not said.
+        """
         head = self.head
         if tells_origin and self.origin is not None:
             said = [f'"{name}":"{text}",' for name, text in zip(ORIGIN, self.origin, strict=True) if text]
             head = b"{" + "".join(said).encode() + head[1:]  # no character in these needs an escape
-        return b"%b%b}" % (head, ujson.dumps(key).encode())
+        said_at = b',"sent_at":%d' % sent_at if sent_at else b""
+        return b"%b%b%b}" % (head, ujson.dumps(key).encode(), said_at)
 
     def of(self, origin: Origin) -> "OptionSet":
         """The same, for pushes that come from there."""
@@ -39,8 +43,9 @@ class OptionSet:
 
 def encode_options(options: Mapping[str, Any], key: str | None = None) -> OptionSet:
     """Checked options. `id` is the library's own, or `key`. Raises SenderError `bad_options` that names the option."""
-    if "id" in options:
-        raise SenderError("bad_options", "id is set by the sender itself")
+    for own in ("id", "sent_at"):
+        if own in options:
+            raise SenderError("bad_options", f"{own} is set by the sender itself")
     origin, plain = split_origin(options)
     try:
         raw = ujson.dumps(plain).encode()

@@ -37,7 +37,15 @@ _ABOUT = b'{"version":"%b"}' % __version__.encode()
 class Protocol:
     """Everything a sender decides. One thread or greenlet at a time."""
 
-    def __init__(self, endpoints: Sequence[str], name: bytes, key_prefix: bytes, policy: Policy) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        name: bytes,
+        key_prefix: bytes,
+        policy: Policy,
+        unix_us: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`unix_us`: what time it is, in Unix microseconds, for routers that want to know; 0: they are not told."""
         self.policy = policy
         self.link = Link(endpoints, policy)
         self.ledger = Ledger(policy)
@@ -50,7 +58,8 @@ class Protocol:
         self._number = 0
         self._next_sweep = 0.0
         self._frame_bytes, self._targets = _FRAME_BYTES, _TARGETS
-        self._tells_origin = False
+        self._tells_origin = self._tells_time = False
+        self._unix_us = unix_us
         self._requests = self._repeated = self._turned_away = self._routers_lost = self._strays = 0
 
     # --- from the caller
@@ -133,7 +142,7 @@ class Protocol:
         limits = {**said.get("limits", {}), **said}
         self._frame_bytes = max(1, int(limits.get("max_frame_bytes", _FRAME_BYTES)))
         self._targets = max(1, int(limits.get("max_targets", _TARGETS)))
-        self._tells_origin = said.get("origins") is True
+        self._tells_origin, self._tells_time = said.get("origins") is True, said.get("sent_at") is True
         self.link.welcome()
 
     def _receive_done(self, frames: Sequence[bytes], now: float) -> None:
@@ -200,7 +209,7 @@ class Protocol:
             self._requests += 1
             self._repeated += request.serial > 0
             self._window.send(request, now)
-            messages.append(request.frames(self._tells_origin))
+            messages.append(request.frames(self._tells_origin, self._unix_us() if self._tells_time else 0))
         return messages
 
     def _next_new(self) -> Request | None:

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from time import monotonic
+from time import monotonic, time_ns
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -67,7 +67,7 @@ class Shell:
         self._process = os.getpid()
         self._option_sets: dict[tuple[tuple[str, Any], ...], OptionSet] = {}
         self._with_origin: dict[tuple[OptionSet, Origin], OptionSet] = {}
-        self._protocol = Protocol(_listed(endpoints), encoded, prefix.encode(), self.policy)
+        self._protocol = Protocol(_listed(endpoints), encoded, prefix.encode(), self.policy, _unix_us)
         self._loop = Loop(self._protocol, self.concurrency, curve)
 
     # --- pushes
@@ -319,6 +319,10 @@ class Shell:
         encoded = [_encoded(token) for token in tokens]
         parts = [encoded[start : start + QUESTION_TOKENS] for start in range(0, len(encoded), QUESTION_TOKENS)]
         return [answer for question in [self._ask(command, part) for part in parts] for answer in question.result()]
+
+
+def _unix_us() -> int:
+    return time_ns() // 1000
 
 
 def _encoded(text: str | bytes) -> bytes:

@@ -69,6 +69,9 @@ def test_pushes_are_counted_once_and_timed(fleet: Fleet) -> None:
         assert grown("push_gateway_pushes_total", outcome="sent") == 7
         assert grown("push_gateway_push_outcome_seconds_count") == 7
         assert grown("push_gateway_push_queue_seconds_count") == 7
+        assert grown("push_gateway_sender_to_router_seconds_count") == 7  # requests of one push each
+        assert 0 < grown("push_gateway_sender_to_router_seconds_sum") < 60
+        assert grown("push_gateway_router_sender_clock_off_total") == 0
         assert grown("push_gateway_api_push_seconds_count") == 7
         assert grown("push_gateway_api_push_seconds_sum") > 0
         assert grown("push_gateway_worker_answer_seconds_count") == 7

@@ -47,7 +47,8 @@ class DrivenCore:
     def __init__(self, *workers: str, position: int = 0, **settings: Any) -> None:
         settings = {"host_name": "h", "ring_settle_ms": 0, "workers": max(1, len(workers)), **settings}
         self.now = 100.0
-        self.core = Core(Settings(**settings), STARTED_MS, self.now, random.Random(1).randbytes, position)
+        entropy = random.Random(1).randbytes
+        self.core = Core(Settings(**settings), STARTED_MS, self.now, entropy, lambda: self.unix_us, position)
         self.cut: set[bytes] = set()
         self.to_workers: list[tuple[str, list[bytes]]] = []
         self.to_senders: list[tuple[bytes, list[bytes]]] = []
@@ -58,6 +59,11 @@ class DrivenCore:
         self.kills: list[Kill] = []
         for name in workers:
             self.join(name)
+
+    @property
+    def unix_us(self) -> int:
+        """What its clock shows."""
+        return STARTED_MS * 1000 + round((self.now - 100.0) * 1e6)
 
     def join(self, name: str, incarnation: str = "a", **more: object) -> None:
         """READY1."""

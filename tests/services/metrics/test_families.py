@@ -42,7 +42,9 @@ def stat(**workers: dict[str, Any]) -> dict[str, Any]:
         "unanswered_call_bytes": 0, "remembered_ids": 0, "remembered_bytes": 0, "counters": router_counters(),
         "durations": {
             name: times.fields()
-            for name, times in (("queue", Durations()), ("worker_answer", Durations()), ("outcome", durations))
+            for name, times in (
+                ("sender", Durations()), ("queue", Durations()), ("worker_answer", Durations()), ("outcome", durations),
+            )
         },
     }  # fmt: skip
     service = {

@@ -465,3 +465,20 @@ def test_a_router_of_an_older_version_is_not_told_where_a_push_comes_from():
     (again,) = protocol.messages_to_send(1.0)
     options = decode_push(again).options
     assert (options.origin, options.ttl, options.id) == (Origin("web/7"), 5, decode_push(sent).options.id)
+
+
+def test_only_a_router_that_wants_to_know_is_told_when_a_request_was_sent():
+    clock = iter([1_700_000_000_000_001, 1_700_000_000_000_002])
+    protocol = Protocol(("tcp://a", "tcp://b"), b"name", b"k", Policy(), lambda: next(clock))
+    protocol.put_push(make_push("a"))
+    (sent,) = connect(protocol)
+    assert decode_push(sent).options.sent_at == 0
+    for number, endpoint in enumerate(("tcp://b", "tcp://a"), start=1):  # each time it is sent it is said anew
+        protocol.connection_lost(float(number), "gone")
+        assert protocol.endpoint_to_open(float(number)) == endpoint
+        protocol.connection_opened(float(number))
+        protocol.messages_to_send(float(number))
+        protocol.receive_message([HELLO1, b'{"sent_at":true}'], float(number))
+        (again,) = protocol.messages_to_send(float(number))
+        assert decode_push(again).options.sent_at == 1_700_000_000_000_000 + number
+        assert decode_push(again).options.id == decode_push(sent).options.id
