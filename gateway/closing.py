@@ -5,9 +5,9 @@ import time
 
 from gateway.connection_lines import ConnectionLines
 from gateway.connections import Connection, Protocol
-from gateway.log_limits import LineLimit
 from gateway.tables import PROTOCOL_NAMES
 from shared.log_events import Event
+from shared.log_limits import LineLimit
 from shared.reasons import CloseReason
 
 logger = logging.getLogger("gateway.connections")

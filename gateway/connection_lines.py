@@ -18,7 +18,7 @@ PAUSE_S = 0.1
 
 
 class ConnectionLines:
-    """Each line has the time at which it was added. Whoever adds bounds them (`gateway.log_limits`)."""
+    """Each line has the time at which it was added. Whoever adds bounds them (`shared.log_limits`)."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger

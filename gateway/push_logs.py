@@ -3,9 +3,9 @@
 import logging
 
 from gateway.held_pushes import HeldPush
-from gateway.log_limits import LineLimit
 from shared.bus import ENTRY, HELD, KEPT, ORIGIN, STALE, Batch, FanOut
 from shared.log_events import Event
+from shared.log_limits import LineLimit
 from shared.origins import Origin
 from shared.outcomes import Outcome
 from shared.push_ids import push_id

@@ -59,7 +59,7 @@ SHELLS = ROOTS | {
     "gateway.hand_overs",
     "gateway.landing",
     "gateway.ledgers",
-    "gateway.log_limits",
+    "shared.log_limits",
     "gateway.push_logs",
     "gateway.listeners",
     "gateway.moving",

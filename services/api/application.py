@@ -1,6 +1,6 @@
 """The WSGI application on api_port: paths in, JSON out (docs/operations.md, section Status service)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -23,11 +23,17 @@ _UNREAD = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.LENGTH_REQUIRED, HTTPStatus.RE
 class Application:
     """GET /health/live, /health/ready and /stats; what `logins` answers to POST.
 
-    `not_ready` may block and runs in a thread.
+    `not_ready` may block and runs in a thread. `elsewhere`: paths that others answer, for whoever asks for a wrong one.
     """
 
-    def __init__(self, figures: Figures, not_ready: Callable[[], list[str]], logins: LoginRoutes | None = None) -> None:
-        self._logins = logins
+    def __init__(
+        self,
+        figures: Figures,
+        not_ready: Callable[[], list[str]],
+        logins: LoginRoutes | None = None,
+        elsewhere: Sequence[str] = (),
+    ) -> None:
+        self._logins, self._elsewhere = logins, elsewhere
         self._figures = figures
         self._not_ready = not_ready
         self._answers = {"/health/live": self._live, "/health/ready": self._ready, "/stats": self._stats}
@@ -38,9 +44,11 @@ class Application:
         status, body, retry_after_s = self._answer_post(environ) or (*self._answer_get(environ), None)
         content = ujson.dumps(body, escape_forward_slashes=False).encode() + b"\n"
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append(("Allow", "POST" if self._is_for_post(environ["PATH_INFO"]) else "GET, HEAD"))
         if retry_after_s is not None:
             headers.append(("Retry-After", str(retry_after_s)))
-        if status in _UNREAD:
+        if status in _UNREAD or (status == HTTPStatus.BAD_REQUEST and bodies.is_unread(environ["wsgi.input"])):
             bodies.leave_unread(environ)
             headers.append(("Connection", "close"))
         start_response(f"{status.value} {status.phrase}", [*headers, ("Cache-Control", "no-store")])
@@ -48,11 +56,14 @@ class Application:
 
     def _answer_post(self, environ: Environ) -> PostAnswer | None:
         """The answer of a route that is for POST; None: it is none."""
-        if self._logins is None or environ["PATH_INFO"] not in self._logins.paths:
+        if self._logins is None or not self._is_for_post(environ["PATH_INFO"]):
             return None
         if environ["REQUEST_METHOD"] != "POST":
             return PostAnswer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only POST"})
         return self._logins.answer(environ)
+
+    def _is_for_post(self, path: str) -> bool:
+        return self._logins is not None and path in self._logins.paths
 
     def _answer_get(self, environ: Environ) -> Answer:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -60,7 +71,9 @@ class Application:
         if path == "/live":
             return HTTPStatus.UPGRADE_REQUIRED, {"error": "/live is a WebSocket"}
         if answer is None:
-            return HTTPStatus.NOT_FOUND, {"error": "no such path", "paths": [*self._answers, "/live"]}
+            posts = self._logins.paths if self._logins else ()
+            known = [*self._answers, "/live", *posts, *self._elsewhere]
+            return HTTPStatus.NOT_FOUND, {"error": "no such path", "paths": known}
         if method not in ("GET", "HEAD"):
             return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET and HEAD"}
         return answer()

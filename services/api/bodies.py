@@ -7,13 +7,19 @@ from gevent import Timeout
 _LEFT = "push.left_unread"
 
 
+class BrokenBodyError(ValueError):
+    """A body that ends before its end, or whose chunks are none."""
+
+
 def read(source: Any, length: int, seconds: float) -> bytes | None:
-    """So many bytes of `wsgi.input`; None: they have not come in this time, or never will."""
+    """So many bytes of `wsgi.input`; None: they have not come in this time. Raises BrokenBodyError."""
     with Timeout(seconds, False):
         try:
             return bytes(source.read(length))
-        except OSError:
+        except TimeoutError:  # the socket's own: nothing has come for long
             return None
+        except OSError as error:
+            raise BrokenBodyError(str(error)) from None
     return None
 
 

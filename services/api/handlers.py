@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import logging
 import re
+from email.message import Message
 from http.client import HTTPException
 from socket import SHUT_WR
 from typing import Any
@@ -12,6 +14,9 @@ from geventwebsocket.handler import WebSocketHandler
 
 from services.api import bodies
 from services.api.problems import Problem
+from shared.log_limits import LineLimit
+
+logger = logging.getLogger(__name__)
 
 #: Seconds in which the line and the header fields of a request must be here, each.
 HEAD_S = 10.0
@@ -23,8 +28,16 @@ SLASH = "\x1f"
 _ENCODED = re.compile("%([12])F", re.IGNORECASE)
 
 
+#: Lines a second about requests that are none: a port scanner must not fill the disk.
+_malformed = LineLimit("malformed requests", 10)
+
+
 class TooSlowError(ValueError):
     """A head that does not come to its end."""
+
+
+class AmbiguousError(ValueError):
+    """A head by which a proxy may see another request than we do (RFC 9112, sections 3.2 and 6.3)."""
 
 
 class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
@@ -45,6 +58,12 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def read_request(self, raw_requestline: str) -> bool:
         with Timeout(HEAD_S, TooSlowError("head")):
             return bool(super().read_request(raw_requestline))
+
+    def MessageClass(self, *arguments: Any) -> Message:
+        """The header fields, before pywsgi drops a Content-Length that stands beside Transfer-Encoding."""
+        headers: Message = super().MessageClass(*arguments)
+        _check_framing(headers)
+        return headers
 
     def handle_one_request(self) -> Any:
         result = super().handle_one_request()
@@ -74,13 +93,15 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         problem = self._problem(ex)
-        with contextlib.suppress(Exception):  # a log that cannot be written must not end the answer
-            self.log_error("(from %s) %s: %s", self.client_address, problem, ex)
+        if _malformed.allows():
+            logger.info("refused a request of %s: %s", self.client_address[0] or "a local client", problem)
         return str(problem.status.value), problem.whole_answer()
 
     def _problem(self, error: Exception) -> Problem:
         if isinstance(error, TooSlowError):
             return Problem("too_slow", f"the head did not come within {HEAD_S:g} s")
+        if isinstance(error, AmbiguousError):
+            return Problem("bad_request", str(error))
         if isinstance(error, HTTPException) or self._has_long_line():
             return Problem("too_many_headers", "more than 100 header fields, or one of more than 65,536 bytes")
         if self._content_length().isdecimal():
@@ -94,3 +115,14 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         """pywsgi reads it with int(), which refuses more than 4,300 digits, before anybody else can."""
         text = str(self.headers.get("content-length") or "")
         return text if text.isascii() else ""
+
+
+def _check_framing(headers: Message) -> None:
+    """Raises AmbiguousError."""
+    lengths = headers.get_all("content-length", [])
+    if len(lengths) > 1:
+        raise AmbiguousError("there is more than one Content-Length")
+    if lengths and "transfer-encoding" in headers:
+        raise AmbiguousError("there are Content-Length and Transfer-Encoding")
+    if len(headers.get_all("host", [])) > 1:
+        raise AmbiguousError("there is more than one Host")

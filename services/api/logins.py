@@ -48,7 +48,10 @@ class LoginRoutes:
         size = bodies.announced(length, BODY_MAX)
         if size > BODY_MAX:
             return _fault(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body of {length[:20]} bytes exceeds {BODY_MAX}")
-        body = bodies.read(environ["wsgi.input"], size, BODY_S)
+        try:
+            body = bodies.read(environ["wsgi.input"], size, BODY_S)
+        except bodies.BrokenBodyError:
+            return _fault(HTTPStatus.BAD_REQUEST, "the body breaks off")
         if body is None:
             return _fault(HTTPStatus.REQUEST_TIMEOUT, "the body did not come")
         try:

@@ -64,7 +64,7 @@ def serve(settings: Settings) -> int:
     asking = Asking(service) if service else None
     parts = Parts(settings, pusher, Calls(asking), figures.latest, access)
     logins = LoginRoutes(asking, settings.trusted_proxies) if asking else None
-    others = Application(figures, partial(not_ready, settings, status=False), logins)
+    others = Application(figures, partial(not_ready, settings, status=False), logins, ("/", "/v1", "/metrics"))
     gate, pages, routers = (
         Gate(make_application(parts), settings.api_requests_max),
         Pages(),

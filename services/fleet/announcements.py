@@ -13,6 +13,7 @@ def announcement(settings: Settings, commands: str = "") -> str:
 ready: {processes(settings)}
   clients  {settings.host} port {settings.client_port} (TCP packets v0, v1, v2; WebSocket)
   senders  {_senders(settings)}
+  web      {web}/ (dashboard), {web}/v1/swagger (HTTP API)
   status   {web}/stats
   logs     {settings.data_dir}/log
 try, in other shells:

@@ -81,6 +81,7 @@ def test_wrong_fields(api: Api, more: dict[str, Any]) -> None:
         {"tokens": ["a"] * 1001, "payload": "x"},
         {"token": "a", "payload_base64": "?"},
         {"all": False, "payload": "x"},
+        {"all": 1, "payload": "x"},
         [],
         "{}",
         5,
@@ -112,6 +113,9 @@ def test_other_content_types(api: Api) -> None:
         assert api.push(GOOD, Content_Type=kind).code == "unsupported_media_type"
     assert api.push(GOOD, Content_Type="application/json; charset=utf-8").status == 200
     assert api("POST", "/v1/pushes/bulk", b"{}\n", Content_Type="application/json").code == "unsupported_media_type"
+    assert api.push(GOOD, Content_Type="application/json; charset=latin-1").code == "unsupported_media_type"
+    assert api.push(GOOD, Content_Type="application/json; charset=UTF-8").status == 200
+    assert api.push(GOOD, Content_Encoding="gzip").code == "unsupported_media_type"
     told = api("POST", "/v1/pushes/bulk", b"{}\n", Content_Type="application/x-ndjson", Idempotency_Key="again")
     assert told.code == "invalid"
     assert told.body["errors"][0]["field"] == "Idempotency-Key"

@@ -3,11 +3,11 @@ import time
 
 import pytest
 
-from gateway import log_limits
 from gateway.closing import ConnectionLogs, close_counter, count_close
 from gateway.connections import Connection, Protocol
 from gateway.counters import new_counters
-from gateway.log_limits import LineLimit
+from shared import log_limits
+from shared.log_limits import LineLimit
 from shared.reasons import CloseReason
 
 ORDINARY = {"peer_closed", "io_error", "client_disconnect", "http_done", "shutdown", "replaced"}

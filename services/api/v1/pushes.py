@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import flask
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from services.api.keys import PUSH
@@ -31,6 +31,13 @@ _TARGETS = ("token", "tokens", "user", "group", "all")
 _ONE_TARGET: JsonDict = {"oneOf": [{"required": [name]} for name in _TARGETS]}
 
 
+def _is_true(value: Any) -> Any:
+    """Of what is equal to it, 1 is none: who sends that to everybody may have meant something else."""
+    if value is not True:
+        raise ValueError("all is not true")
+    return value
+
+
 class PushRequest(PushOptions):
     """One of token, tokens, user, group and all; one of payload and payload_base64."""
 
@@ -40,7 +47,7 @@ class PushRequest(PushOptions):
     tokens: Annotated[list[Name], Field(min_length=1, max_length=TOKENS_MAX)] | None = None
     user: Name | None = Field(default=None, description="a uid: all devices of this user")
     group: Name | None = Field(default=None, description="all members of this group")
-    all: Literal[True] | None = Field(
+    all: Annotated[Literal[True] | None, BeforeValidator(_is_true)] = Field(
         default=None, description="every client that is connected; with ttl or wait: acked all known tokens"
     )
 

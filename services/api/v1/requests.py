@@ -12,6 +12,7 @@ from services.api.problems import Problem
 BODY_MAX = 4 << 20
 #: Seconds in which a body has to be here.
 BODY_S = 20.0
+_UTF_8 = ("utf-8", "utf8")
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
@@ -39,7 +40,10 @@ class Request(flask.Request):
             size = bodies.announced(str(length), BODY_MAX)
             if size > BODY_MAX:
                 raise Problem("too_large", f"body of {str(length)[:20]} bytes exceeds {BODY_MAX}")
-        body = bodies.read(source, size, BODY_S)
+        try:
+            body = bodies.read(source, size, BODY_S)
+        except bodies.BrokenBodyError:
+            raise Problem("bad_request", "the body breaks off, or its chunks are malformed") from None
         if body is None:
             raise Problem("too_slow", f"the body did not come within {BODY_S:g} s")
         if len(body) > BODY_MAX:
@@ -52,3 +56,10 @@ def need_type(request: flask.Request, wanted: str) -> None:
     if request.mimetype != wanted:
         said = request.mimetype[:64] or "none"
         raise Problem("unsupported_media_type", f"Content-Type is {said}: expected {wanted}", Accept=wanted)
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if charset not in _UTF_8:
+        raise Problem("unsupported_media_type", f"charset is {charset[:64]}: expected utf-8", Accept=wanted)
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        text = f"Content-Encoding is {encoding[:64]}: none is taken"
+        raise Problem("unsupported_media_type", text, Accept_Encoding="identity")

@@ -48,10 +48,13 @@ def test_unknown_path_names_the_known_ones() -> None:
     status, _, body = call(Application(Figures(ask), list), "/")
     assert status == "404 Not Found"
     assert json.loads(body)["paths"] == ["/health/live", "/health/ready", "/stats", "/live"]
+    _, _, body = call(Application(Figures(ask), list, elsewhere=("/v1",)), "/nothing")
+    assert json.loads(body)["paths"][-1] == "/v1"
 
 
 def test_only_reading() -> None:
-    assert call(Application(Figures(ask), list), "/stats", "POST")[0] == "405 Method Not Allowed"
+    status, headers, _ = call(Application(Figures(ask), list), "/stats", "POST")
+    assert (status, headers["Allow"]) == ("405 Method Not Allowed", "GET, HEAD")
     status, headers, body = call(Application(Figures(ask), list), "/stats", "HEAD")
     assert (status, body) == ("200 OK", b"")
     assert int(headers["Content-Length"]) > 0

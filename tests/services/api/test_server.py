@@ -62,6 +62,7 @@ def test_lives_without_a_router(port: int) -> None:
 def test_noise_costs_no_traceback(service: Started, port: int) -> None:
     for noise in (
         b"\0\xff" * 100 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET /live HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
     ):
@@ -72,6 +73,15 @@ def test_noise_costs_no_traceback(service: Started, port: int) -> None:
                 pass
     assert get(port, "/health/live")[0] == 200
     assert service.running
+    for _ in range(30):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"\0\r\n\r\n")
+            while client.recv(4096):
+                pass
+    wait_until(lambda: "refused a request of 127.0.0.1" in service.log, "the lines are written")
+    assert " ERROR " not in service.log
+    assert " object" not in service.log
+    assert service.log.count("refused a request") < 30
 
 
 def post(port: int, head: str, body: bytes = b"") -> bytes:
@@ -95,7 +105,10 @@ def post(port: int, head: str, body: bytes = b"") -> bytes:
         ("Content-Length: -1\r\n", b"", b"400"),
         ("Content-Length: \u00b2\r\n", b"", b"400"),
         ("Transfer-Encoding: chunked\r\n", b"", b"411"),
-        ("Content-Length: 20\r\n", b"{}", b"408"),
+        ("Content-Length: 20\r\n", b"{}", b"400"),
+        ("Content-Length: 2\r\nContent-Length: 1\r\n", b"{}", b"400"),
+        ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", b"{}", b"400"),
+        ("Host: y\r\nContent-Length: 2\r\n", b"{}", b"400"),
     ],
 )
 def test_bodies_that_are_not_read(port: int, head: str, body: bytes, status: bytes) -> None:

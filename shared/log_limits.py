@@ -1,4 +1,4 @@
-"""Bounds on what a worker logs: a crowd, or an attack, must not fill the disk. What is left out is counted."""
+"""Bounds on what a process logs: a crowd, or an attack, must not fill the disk. What is left out is counted."""
 
 import logging
 import time
