@@ -19,7 +19,6 @@ from shared.errors import SenderError
 from shared.log_events import escaped
 from shared.settings import Settings
 from shared.startup.environment import read_settings
-from shared.tokens import token_fault
 from shared.traces import MESSAGE_MAX
 
 _TOO_OLD = "the router is of a version that does not know this question: use find, presence and cached"
@@ -53,8 +52,8 @@ def explain(
     """
     if token is None and not message:
         raise click.UsageError("TOKEN or --message is needed")
-    if token is not None and (fault := token_fault(token.encode("utf-8", "surrogateescape"))):
-        raise click.UsageError(fault)
+    if token is not None:
+        options.checked_name(token)
     if len(message) > MESSAGE_MAX:
         raise click.UsageError(f"--message has more than {MESSAGE_MAX} characters: no id is so long")
     settings = read_settings()

@@ -13,6 +13,7 @@ import click
 import ujson
 
 from shared.log_events import escaped_json
+from shared.tokens import token_fault
 
 if TYPE_CHECKING:
     from services.sender import CurveKeys, Sender
@@ -80,15 +81,26 @@ def sender_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_way
 
 
+def checked_name(name: str, what: str = "token") -> str:
+    """A token, uid or group, as it was said. Raises UsageError for what can be none."""
+    fault = token_fault(name.encode("utf-8", "surrogateescape"))
+    if fault:
+        raise click.UsageError(fault.replace("token", what, 1))
+    return name
+
+
 @contextmanager
-def open_sender(way: Way, timeout: float, **settings: Any) -> Iterator[Sender]:
-    """A sender whose router has answered. Raises SettingsError, and SenderError `unreachable`."""
+def open_sender(way: Way, timeout: float, look_s: float | None = None, **settings: Any) -> Iterator[Sender]:
+    """A sender whose router has answered. `timeout`: seconds for each push, and for the router, if not `look_s`.
+
+    Raises SettingsError, and SenderError `unreachable`.
+    """
     from services.sender import Sender  # noqa: PLC0415
     from shared.startup.environment import read_settings  # noqa: PLC0415  (costs 0.1 s; `--help` needs none of it)
 
     endpoints, curve = routers_and_keys(read_settings(), way)
     with Sender(endpoints, curve=curve, give_up_s=timeout, **settings) as sender:
-        sender.wait_ready(timeout)
+        sender.wait_ready(timeout if look_s is None else look_s)
         yield sender
 
 

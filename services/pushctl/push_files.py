@@ -17,13 +17,15 @@ from services.pushctl.pushes import GOOD
 
 #: So many wrong lines are told one by one.
 _TOLD_MAX = 10
+#: Seconds in which a router answers that is there.
+_LOOK_S = 10.0
 
 
 @click.command("push-file")
 @click.argument("file", type=click.File("rb"))
 @click.option("--failed", type=click.File("wb"), help="Write the lines that failed to this file, to be tried again.")
 @click.option("--in-flight", type=click.IntRange(1, 10_000), default=64, show_default=True, help="Requests in flight.")
-@options.timeout(60, "How long to look for a router, and to try each push.")
+@options.timeout(60, "How long to try each push; a router is looked for as long, 10 s at most.")
 @options.sender_options
 @options.as_json
 @click.pass_context
@@ -46,7 +48,7 @@ def push_file(
     lines = Lines(file)
     outcomes: Counter[str] = Counter()
     started = monotonic()
-    with options.open_sender(way, timeout, window=in_flight) as sender, _progress(file) as bar:
+    with options.open_sender(way, timeout, min(timeout, _LOOK_S), window=in_flight) as sender, _progress(file) as bar:
         for outcome in sender.push_many(lines):
             line = lines.pushed.popleft()
             bar.update(len(line))

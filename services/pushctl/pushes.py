@@ -58,6 +58,8 @@ def push(
     target, payload = _arguments(token, text, to_all, file)
     if to_all and to:
         raise click.UsageError(f"--all and --{to} exclude each other")
+    if target is not None:
+        options.checked_name(target, {"user": "uid", "group": "group"}.get(to or "", "token"))
     push_options = _push_options(
         signal, sub_signal, timeout, ttl=ttl, wait="acked" if wait_acked else None, request_id=request_id
     )

@@ -124,3 +124,10 @@ def test_memory_does_not_grow_with_the_file(running_fleet: Fleet, tmp_path: Path
         return int(done.stdout.splitlines()[-1])
 
     assert peak(60_000) < peak(20_000) + 8 * 1024, "KiB: 20 MB more went through"
+
+
+def test_without_a_router_it_says_so_before_a_push_would_be_given_up(tmp_path: Path):
+    (tmp_path / "lines").write_bytes(b"a\tx\n")
+    done = run({}, "push-file", str(tmp_path / "lines"), "--router", f"ipc://{tmp_path}/none", "--timeout", "600")
+    assert (done.status, done.stdout) == (3, "")
+    assert "within 10 s" in done.stderr

@@ -37,10 +37,13 @@ def test_where_the_payload_comes_from(running_fleet: Fleet, tmp_path: Path):
 
 def test_a_request_id_is_found_in_the_logs(running_fleet: Fleet):
     environ = running_fleet.environ
-    assert run(environ, "push", "bad\ntoken", "x", "--request-id", "order-7").stdout == "REFUSED\n"
+    much = b"x" * (running_fleet.settings.body_limit_bytes + 1)
+    with listening(environ, "small"):
+        done = run(environ, "push", "small", "-", "--request-id", "order-7", stdin=much)
+    assert done.stdout == "TOO_LARGE\n"
     wait_until(lambda: "request_id=order-7" in running_fleet.log("router"), "the router's line")
     workers = ("gateway-0", "gateway-1")
-    wait_until(lambda: any("outcome=REFUSED" in running_fleet.log(name) for name in workers), "a worker's line")
+    wait_until(lambda: any("outcome=TOO_LARGE" in running_fleet.log(name) for name in workers), "a worker's line")
 
 
 def test_signal_and_sub_signal(running_fleet: Fleet):
@@ -56,8 +59,21 @@ def test_nobody_there(running_fleet: Fleet):
     assert done.json == {"token": "nobody", "outcome": "OFFLINE"}
 
 
-def test_a_bad_token_is_refused(running_fleet: Fleet):
-    assert run(running_fleet.environ, "push", "bad\n", "x").stdout == "REFUSED\n"
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        (("bad\n",), "token contains control characters"),
+        (("",), "token is empty"),
+        (("x" * 256,), "token of 256 bytes"),
+        (("bad\n", "--user"), "uid contains control characters"),
+        (("bad\n", "--group"), "group contains control characters"),
+    ],
+)
+def test_what_can_be_no_token_is_wrong_usage(said: tuple[str, ...], fault: str):
+    """No router is asked."""
+    done = run({}, "push", *said, "x")
+    assert (done.status, done.stdout) == (2, "")
+    assert fault in done.stderr
 
 
 def test_to_all(running_fleet: Fleet):
