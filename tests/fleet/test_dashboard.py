@@ -73,6 +73,14 @@ def test_shows_what_happens_while_it_happens(browser: Browser, fleet: Fleet) -> 
 
         wait_until(pushed_and_shown, "the pushes are shown", 20)
         window.wait_for("document.querySelector('#now-p99').innerText.endsWith('s')")
+        window.wait_for("document.querySelector('#chart-connections .u-legend').innerText.trim().endsWith('1')")
+        api.push({"token": "is away", "payload": "x", "ttl": 60})
+
+        def only_kept_is_not_delivered() -> bool:
+            assert api.push({"token": "is away", "payload": "x", "ttl": 60}).body["results"][0]["outcome"] == "STORED"
+            return tile(window, "delivered") == "0.0 %"
+
+        wait_until(only_kept_is_not_delivered, "what is only stored is not called delivered", 20)
     window.wait_for("/(peer_closed|io_error|client_disconnect)/.test(document.querySelector('#closes').innerText)")
     assert window.run("document.querySelectorAll('.ring circle').length") == 2
     assert sum(float(share.split()[-2]) for share in window.text(".legend li")) == pytest.approx(100, abs=0.11)
@@ -170,6 +178,9 @@ def test_fits_a_phone(browser: Browser, fleet: Fleet, dark: bool) -> None:
     token = "w" * 120
     window = open_page(browser, fleet, width=390, height=844, dark=dark)
     window.wait_for("document.querySelectorAll('#workers tr').length === 2")
+    window.wait_for("document.querySelectorAll('#services tr').length > 0")
+    label = "getComputedStyle(document.querySelector('#services td'), '::before')"
+    assert window.run(f"[{label}.whiteSpace, {label}.flexShrink]") == ["nowrap", "0"]  # a long name does not break it
     window.run(f"document.querySelector('#search-token').value = {json.dumps(token)}")
     window.run("document.querySelector('#search').requestSubmit()")
     window.wait_for(f"document.querySelector('#search-answer').innerText.includes({json.dumps(token)})")
@@ -179,6 +190,16 @@ def test_fits_a_phone(browser: Browser, fleet: Fleet, dark: bool) -> None:
     assert window.run(outside + hidden) == []
     light = window.run("getComputedStyle(document.body).backgroundColor")
     assert (light == "rgb(20, 23, 28)") is dark
+
+
+def test_what_can_be_no_token_is_said_once(browser: Browser, fleet: Fleet) -> None:
+    window = open_page(browser, fleet)
+    window.wait_for("!document.querySelector('#page').hidden")
+    window.run("document.querySelector('#search-token').value = 'x'.repeat(256)")
+    window.run("document.querySelector('#search').requestSubmit()")
+    window.wait_for("document.querySelector('#search-answer').innerText.includes('Wrong')")
+    assert window.text("#search-answer dt") == ["Token", "Wrong"]
+    assert window.run("window.faults") == []
 
 
 def test_draining_is_confirmed_first(browser: Browser) -> None:
@@ -206,11 +227,16 @@ def test_wants_a_key_where_there_are_keys(browser: Browser) -> None:
         window = open_page(browser, fleet)
         window.wait_for("!document.querySelector('#login').hidden")
         assert window.run("document.querySelector('#page').hidden")
-        for wrong in ("pgk_wrong", pusher):
+        for wrong, fault in (
+            ("pgk_wrong", "not known"),
+            ("ключ", "not known"),
+            ("a,b", "not known"),
+            (pusher, "may not"),
+        ):
             window.run("document.querySelector('#key').focus()")
             window.type(wrong)
             window.press("Enter")
-            window.wait_for("document.querySelector('#login-fault').innerText.includes('may not')")
+            window.wait_for(f"document.querySelector('#login-fault').innerText.includes('{fault}')")
             assert window.run("sessionStorage.length") == 0
             window.run("document.querySelector('#login-fault').textContent = ''")
         window.type(key)

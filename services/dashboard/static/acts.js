@@ -58,6 +58,14 @@ function showExplanation(told, pairs) {
   find("search-recent").replaceChildren(...messages.slice(-RECENT_MAX).reverse().map(recent));
 }
 
+function showNone(token, answer) {
+  searched = null;
+  lines(find("search-answer"), [["Token", token], ["Wrong", fault(answer)]]);
+  find("search-recent").replaceChildren();
+  find("search-messages").replaceChildren();
+  find("search").dispatchEvent(new Event("searched", { bubbles: true }));
+}
+
 async function search(token) {
   const [where, kept, told] = await Promise.all([
     ask("GET", `/v1/connections/${at(token)}`),
@@ -65,6 +73,7 @@ async function search(token) {
     ask("GET", `/v1/tokens/${at(token)}/explanation`),
   ]);
   if (token !== find("search-token").value) return; // another was asked for meanwhile
+  if (where.body.code === "invalid") return showNone(token, where); // there can be no such token: once is enough
   const pairs = [["Token", token]];
   if (where.status === 200) {
     const { worker, protocol, address, since, uid, online } = where.body;

@@ -4,6 +4,8 @@ import { color, number } from "/dashboard/elements.js";
 
 const SECONDS = 300;
 const HEIGHT = 180;
+// Steps of an axis that counts: no half ones.
+const WHOLE = [1, 2, 5].flatMap((digit) => [...Array(10).keys()].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
 
 export class Chart {
   // `series`: [label, number of its colour]; `shown`: a value as text.
@@ -22,6 +24,9 @@ export class Chart {
     this.plot.setData(this.data);
   }
 
+  // Where the pointer is; the latest where there is none, as on a phone.
+  #legend = (_, value, column, index) => this.shown(index == null ? this.data[column].at(-1) : value);
+
   #make() {
     this.plot?.destroy();
     const look = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -33,11 +38,11 @@ export class Chart {
       scales: { y: { range: (_, least, most) => [0, most > 0 ? most * 1.15 : 1] } },
       axes: [
         { ...axis, space: 70, size: 28, values: (_, times) => times.map((time) => new Date(time * 1000).toLocaleTimeString("en-GB")) },
-        { ...axis, size: 56, values: (_, values) => values.map(this.shown) },
+        { ...axis, size: 56, values: (_, values) => values.map(this.shown), ...(this.shown === number ? { incrs: WHOLE } : {}) },
       ],
       series: [
         { label: "Time", value: (_, time) => (time == null ? "–" : new Date(time * 1000).toLocaleTimeString("en-GB")) },
-        ...this.series.map(([label, index]) => ({ label, stroke: color(index), width: 2, points: { show: false }, value: (_, value) => this.shown(value) })),
+        ...this.series.map(([label, index]) => ({ label, stroke: color(index), width: 2, points: { show: false }, value: this.#legend })),
       ],
     };
     this.plot = new uPlot(options, this.data, this.place);

@@ -9,6 +9,9 @@ import { ask, Feed, showKey, shownKey } from "/dashboard/server.js";
 
 const STATE_COLORS = { live: 1, leaving: 2, restarting: 2, lost: 3 };
 const POLICY_VIOLATION = 1008;
+const FAULTS = { 401: "That key is not known.", 403: "That key may not read here: it lacks the scope read." };
+// What a key is made of. With anything else neither a header nor a subprotocol could be made.
+const KEY = /^[\w-]+$/;
 const history = new History();
 const feed = new Feed(takeFigures, lost);
 let charts = null;
@@ -19,10 +22,11 @@ function say(text, isLost = false) {
   find("state").className = isLost ? "lost" : "";
 }
 
-function lost(code) {
+async function lost(code) {
   if (code === POLICY_VIOLATION) {
     feed.close();
-    logIn(shownKey() ? "That key may not read here." : "");
+    const { status } = await ask("GET", "/v1/fleet");
+    logIn(shownKey() ? FAULTS[status] ?? "That key was refused." : "");
     return;
   }
   say("no connection to the API; trying again", true);
@@ -47,7 +51,7 @@ function takeFigures(stat) {
 function showSecond({ time, connections, rates, latency, closes }) {
   const all = Object.values(rates).includes(null) ? null : Object.values(rates).reduce((sum, rate) => sum + rate, 0);
   find("now-pushes").textContent = number(all);
-  find("now-delivered").textContent = all ? share((rates.delivered + rates.stored) / all) : "–";
+  find("now-delivered").textContent = all ? share(rates.delivered / all) : "–";
   find("now-p99").textContent = duration(latency.p99);
   charts.pushes.add(time, Object.keys(OUTCOMES).map((name) => rates[name]));
   charts.connections.add(time, [connections]);
@@ -89,10 +93,12 @@ function logIn(fault) {
   say("not logged in");
 }
 
-// Whether the API lets this key, or nobody in particular, read; a silent router is no reason not to.
-async function start() {
-  const { status } = await ask("GET", "/v1/fleet");
-  if (status === 401 || status === 403) return logIn(shownKey() ? "That key may not read here." : "");
+// Whether the API lets this key, or nobody in particular, read; a silent router is no reason not to. An API that does
+// not answer is one for who logs in: whether the key is good nobody knows.
+async function start(logsIn = false) {
+  const { status, body } = await ask("GET", "/v1/fleet");
+  if (status in FAULTS) return logIn(shownKey() ? FAULTS[status] : "");
+  if (logsIn && !status) return logIn(`${body.detail}: try again`);
   find("login").hidden = true;
   find("page").hidden = false;
   find("logout").hidden = !shownKey();
@@ -106,9 +112,11 @@ async function start() {
 
 find("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  showKey(find("key").value.trim());
+  const key = find("key").value.trim();
   find("key").value = "";
-  start();
+  if (!KEY.test(key)) return logIn(FAULTS[401]);
+  showKey(key);
+  start(true);
 });
 find("logout").addEventListener("click", () => {
   feed.close();
