@@ -165,7 +165,8 @@ class MembershipAsks:
         answers = _answers(body, len(asked)) if code == 0 else None
         if answers is None:
             self._clients.counters["group_ask_failures"] += 1
-            self._queue += asked.items()  # with the next tick
+            if self._served:  # else all are asked for when a service comes
+                self._queue += asked.items()  # with the next tick
             return
         for (connection, binding), groups in zip(asked.items(), answers, strict=True):
             if connection.binding == binding and self._is_here(connection):

@@ -116,7 +116,8 @@ class Presences:
 
     def _fall_behind(self) -> None:
         self._behind, self._whole = True, None
-        self._changes = [change for change in self._before + self._changes if change[0]]
+        # who was given away is in the whole of another by now, or will not be: nothing need be said of it before that
+        self._changes = [change for change in self._before + self._changes if change[0] and change[-1] != GIVEN]
         self._before = []
 
     def _forget_changes(self) -> None:

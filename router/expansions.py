@@ -20,6 +20,7 @@ from router.answers import Answers
 from router.connections import Connection
 from router.counters import Counters
 from router.overload import Admission
+from router.paces import Pace
 from router.pending import Pending, PendingPushes, SegmentTail
 from router.pushes import Pushes
 from router.services import Services
@@ -34,8 +35,8 @@ from shared.tokens import encode_token
 PAGE = 2000
 #: Bytes of one page at most (of one push, if that is more), and of the pages of one request that are under way.
 _PAGE_BYTES, _UNDER_WAY_BYTES = 1 << 20, 8 << 20
-#: Members under way, of all requests together, over which a request has one page at a time: this part of what may wait
-#: at one worker for the message cache, so that a slow cache slows the pushes to many down and fails none.
+#: Members under way that are to be stored, of all requests together: this part of what may wait at one worker for the
+#: message cache.
 _UNDER_WAY_PART = 0.8
 _TOKEN_BYTES = 64  # about
 #: Tokens in an answer, however many were asked for.
@@ -51,7 +52,9 @@ _BEST = (Outcome.ACKED, Outcome.SENT, Outcome.STORED, Outcome.BUFFERED, Outcome.
 
 
 class PendingMembers(Pending):
-    """A push to a user or a group. `pages`: those under way. `more`: there may be members behind `last`.
+    """A push to a user or a group. `more`: there may be members behind `last`.
+
+    `pages`: those under way, and of each how many members the message cache has still to store.
 
     `asking`: the next page is asked for. `most`: members in a page, the same for each try of a request, so that each
     page has the same ids.
@@ -85,13 +88,18 @@ class PendingMembers(Pending):
         super().__init__(desk, connection, request_id, len(request.index) + len(request.data))
         self.segment, self.request, self.terms = segment, request, terms
         self.counts: Counter[Outcome] = Counter()  # in order of the first of each
-        self.pages: set[PendingPushes] = set()
+        self.pages: dict[PendingPushes, int] = {}
         self.number = 0
         self.more, self.last = True, ""
         self.most, self.asking = page_members(request), False
         self.failed = False  # not all members could be found out, or pushed to in time
         self.exists = True
         self.deadline = 0.0
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the message cache keeps it for its members."""
+        return self.terms is not None and self.terms.ttl > 0
 
 
 def page_members(request: PushRequest) -> int:
@@ -110,30 +118,47 @@ class Expansions:
         services: Services,
         admission: Admission,
         counters: Counters,
-        held_pushes_max: int,
+        stored_max: int,
     ) -> None:
+        """`stored_max`: pushes that may wait at a worker for the message cache, this router's share of them."""
         self._answers, self._pushes, self._services, self._counters = answers, pushes, services, counters
         self._admission = admission
-        self._members, self._members_max = 0, int(held_pushes_max * _UNDER_WAY_PART)  # under way
+        self._pace: Pace[PendingMembers] = Pace(int(stored_max * _UNDER_WAY_PART))
+        self._is_waking = False
 
     def accept(self, pending: PendingMembers, deadline: float, now: float) -> None:
         """Take a request in."""
         pending.deadline = deadline
         self._answers.open(pending, deadline)
-        self._ask(pending, now)
+        self._ask_if_room(pending, now)
 
     def _ask_if_room(self, pending: PendingMembers, now: float) -> None:
-        """Ask for the next page, unless too much is under way; with nothing under way there is always room for one."""
+        """Ask for the next page, unless too much is under way; what waits for others is woken by them."""
         if not pending.more or pending.asking or pending.answered:
             return
         under_way = sum([page.size for page in pending.pages])
         if under_way and (
-            under_way + _PAGE_BYTES > _UNDER_WAY_BYTES
-            or self._members + pending.most > self._members_max
-            or not self._admission.has_room(pending.connection, _PAGE_BYTES)
+            under_way + _PAGE_BYTES > _UNDER_WAY_BYTES or not self._admission.has_room(pending.connection, _PAGE_BYTES)
         ):
             return
-        self._ask(pending, now)
+        if not pending.is_stored or self._pace.enter(pending, pending.most):
+            self._ask(pending, now)
+
+    def _wake(self, now: float) -> None:
+        """Ask for those that have waited for room, as far as there is some."""
+        if self._is_waking:  # an answer that came at once
+            return
+        self._is_waking = True
+        try:
+            while (pending := self._pace.first()) is not None:
+                if pending.answered:
+                    self._pace.leave(pending)
+                elif self._pace.enter(pending, pending.most):
+                    self._ask(pending, now)
+                else:
+                    break
+        finally:
+            self._is_waking = False
 
     def _ask(self, pending: PendingMembers, now: float) -> None:
         target, _ = self._target(pending.request)
@@ -152,7 +177,10 @@ class Expansions:
     def _told(self, pending: PendingMembers, code: int, body: bytes, now: float) -> None:
         """A page of members, or why there is none."""
         pending.asking = False
+        if pending.is_stored:
+            self._pace.add(-pending.most)  # from here on those count that there are
         if pending.answered:
+            self._wake(now)
             return
         page = _page(code, body, pending.last)
         pending.more = page is not None and page.more
@@ -164,6 +192,7 @@ class Expansions:
                 self._push(pending, page.tokens[start : start + pending.most], now)
             if page.tokens:
                 pending.last = page.tokens[-1].decode()
+        self._wake(now)
         self._ask_if_room(pending, now)
         self._finish_if_done(pending, now)
 
@@ -178,18 +207,26 @@ class Expansions:
         segment = (flags, prefix, signal, sub_signal)
         page = PendingPushes(self._pushes, pending.connection, pending.request_id, len(data), segment, len(tokens))
         page.terms, page.since, page.journey = pending.terms, now, pending.journey
-        page.told = partial(self._page_done, pending, page)
-        pending.pages.add(page)
-        self._members += len(tokens)
+        page.told, page.eased = partial(self._page_done, pending, page), partial(self._eased, pending, page)
+        stored = pending.pages[page] = len(tokens) if pending.is_stored else 0
+        self._pace.add(stored)
         self._counters["pushes"] += len(tokens)
         options: PushOptions = pending.request.options
         self._pushes.accept(page, PushRequest(options, index, data), None, pending.deadline, now)
 
+    def _eased(self, pending: PendingMembers, page: PendingPushes, count: int, now: float) -> None:
+        """So many of its members wait for their acknowledgement alone."""
+        count = min(count, pending.pages.get(page, 0))
+        if count:
+            pending.pages[page] -= count
+            self._pace.add(-count)
+            self._wake(now)
+
     def _page_done(self, pending: PendingMembers, page: PendingPushes, outcomes: bytes, now: float) -> None:
-        pending.pages.discard(page)
-        self._members -= len(outcomes)
+        self._pace.add(-pending.pages.pop(page))
         for outcome in dict.fromkeys(outcomes):
             pending.counts[Outcome(outcome)] += outcomes.count(outcome)
+        self._wake(now)
         self._ask_if_room(pending, now)
         self._finish_if_done(pending, now)
 

@@ -22,6 +22,7 @@ from router.service_asks import ServiceAsks
 from router.services import Services
 from router.traces import Traces
 from router.unreached import Unreached
+from shared.places import router_endpoints
 from shared.settings import Settings
 
 
@@ -84,10 +85,15 @@ def build_parts(settings: Settings, started_ms: int, position: int, now: float, 
         repeats=repeats,
         answers=answers,
         pushes=pushes,
-        expansions=Expansions(answers, pushes, services, admission, counters, settings.held_pushes_max),
+        expansions=Expansions(answers, pushes, services, admission, counters, _stored_max(settings)),
         fan_outs=FanOuts(answers, membership, memberships, services, outbox, counters, traces),
         calls=calls,
         explanations=Explanations(settings.host_name, calls, membership, claims, pushes, repeats, traces),
         services=services,
         asks=ServiceAsks(settings, services, membership, outbox, counters),
     )
+
+
+def _stored_max(settings: Settings) -> int:
+    """Pushes that may wait at a worker for the message cache: the share of one router."""
+    return settings.held_pushes_max // max(1, len(router_endpoints(settings)))

@@ -59,7 +59,7 @@ class PendingPushes(Pending):
     `terms`, since when it is here (monotonic seconds), and how many older stored pushes it has cost, by position.
     """
 
-    __slots__ = ("count", "dropped", "first", "parts", "remaining", "segment", "since", "terms")
+    __slots__ = ("count", "dropped", "eased", "first", "parts", "remaining", "segment", "since", "terms")
 
     def __init__(
         self, desk: Desk, connection: Connection, request_id: bytes, size: int, segment: SegmentTail, count: int
@@ -73,6 +73,8 @@ class PendingPushes(Pending):
         self.terms: Terms | None = None
         self.since = 0.0
         self.dropped: dict[int, int] | None = None
+        #: Told of pushes that are KEPT from now on: they wait for an acknowledgement alone.
+        self.eased: Callable[[int, float], None] | None = None
 
 
 class PendingAll(Pending):

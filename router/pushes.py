@@ -226,7 +226,7 @@ class Pushes:
         batch.outcomes = outcomes
         items, returned = list(batch.items()), []
         for part in batch.parts:
-            known = part.count
+            known, kept = part.count, 0
             for index in range(part.start, part.start + part.count):
                 if outcomes[index] == HELD:
                     batch.held[index] = items[index][1]
@@ -234,10 +234,12 @@ class Pushes:
                 elif outcomes[index] == KEPT:
                     batch.kept.add(index)
                     known -= 1
+                    kept += 1
                 elif outcomes[index] == STALE:
                     returned.append(Returned(batch, index, worker.name, part.pending, *items[index]))
                     known -= 1
             self._resolve(part.pending, known, now)
+            self._ease(part.pending, kept, now)
         batch.data = b""
         self._file(worker, batch)
         for each in returned:
@@ -302,10 +304,16 @@ class Pushes:
         pending = batch.part_of(index).pending
         if outcome == KEPT:
             batch.kept.add(index)
+            self._ease(pending, 1, now)
         elif item is not None and outcome == STALE:
             self._come_back(Returned(batch, index, worker.name, pending, batch.entry(index), item), now)
         else:
             self._resolve(pending, 1, now)
+
+    @staticmethod
+    def _ease(pending: PendingPushes, count: int, now: float) -> None:
+        if count and pending.eased is not None:
+            pending.eased(count, now)
 
     def _come_back(self, returned: Returned, now: float) -> None:
         """Its worker has not delivered it, for it is another's. It waits, and all later ones to its slot are parked."""

@@ -119,10 +119,17 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
 def _check_framing(headers: Message) -> None:
     """Raises AmbiguousError."""
-    lengths = headers.get_all("content-length", [])
-    if len(lengths) > 1:
-        raise AmbiguousError("there is more than one Content-Length")
-    if lengths and "transfer-encoding" in headers:
-        raise AmbiguousError("there are Content-Length and Transfer-Encoding")
+    # the parser takes the head for ended at a line that is no field, and all behind that for something else
+    if headers.defects or headers.get_payload() or any("\n" in value for value in headers.values()):
+        raise AmbiguousError(
+            "a header field is malformed, has a space before its colon, or goes on in another line"
+        )
+    lengths, encodings = headers.get_all("content-length", []), headers.get_all("transfer-encoding", [])
+    if len(lengths) + len(encodings) > 1:
+        raise AmbiguousError("there is more than one Content-Length or Transfer-Encoding")
+    if any(not (length.isascii() and length.isdecimal()) for length in lengths):
+        raise AmbiguousError("Content-Length is no number")
+    if any(encoding.lower() != "chunked" for encoding in encodings):
+        raise AmbiguousError("Transfer-Encoding is not chunked")
     if len(headers.get_all("host", [])) > 1:
         raise AmbiguousError("there is more than one Host")

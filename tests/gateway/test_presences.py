@@ -277,6 +277,23 @@ def test_who_was_given_away_is_told_a_lease_later(one):
     assert one.report()["changes"] == [[True, *told[1:], "given"]]
 
 
+def test_who_was_given_away_is_not_said_to_have_gone_while_nobody_could_hear_its_holder(one):
+    """Its holder's whole may come behind this one's."""
+    one.serve()
+    one.parts.advance()
+    one.report()
+    _, connection = one.come(b"a")
+    one.report()
+    one.presences.given(connection)
+    one.parts.hear([TOPICS1, ujson.dumps({"topics": []}).encode()])
+    one.parts.loop.table.release(connection)
+    one.parts.advance(LEASE_MS // 1000 + 2)
+    one.serve()
+    one.parts.advance()
+    while one.answered < len(one.reports()):
+        assert tokens(one.report()) == []
+
+
 def test_more_that_were_given_away_than_may_wait_are_told_by_the_whole(one, monkeypatch):
     monkeypatch.setattr(module, "WAITING_MAX", 1)
     one.serve()

@@ -7,7 +7,8 @@ import pytest
 import ujson
 
 from router.expansions import PAGE
-from shared.calls import RETURN1, Internal, Topic, encode_answer, internal
+from shared.bus import HELD, KEPT
+from shared.calls import LEAVE1, RETURN1, Internal, Topic, encode_answer, internal
 from shared.outcomes import Outcome
 from shared.requests import DONE1
 from tests.router.driven_core import Sent, push2
@@ -76,24 +77,64 @@ def test_members_in_pages_have_ids_of_their_own(fleet: DrivenServices) -> None:
     assert done(fleet) == (Outcome.SENT, {"matched": 3, "sent": 2, "stored": 1})
 
 
-def test_no_more_members_are_under_way_than_a_worker_can_store() -> None:
-    """However slow the message cache is: with 3 pages under way there is no room for another."""
-    fleet = DrivenServices("h/0", held_pushes_max=5 * PAGE // 4 * 3)
-    fleet.serve(SERVICE, USERS, GROUPS, idempotent=True)
-    fleet.push(b"r1", b"team", to="group")
-    sent = []
-    for page in range(3):
-        number, _ = asked(fleet)
-        tell(fleet, number, [f"{page}-{member}" for member in range(PAGE)], more=True)
-        sent += fleet.sent()
-    assert fleet.given(SERVICE) == []
-    fleet.push(b"r2", b"other", to="group")  # another sender's has one at a time
-    tell(fleet, asked(fleet)[0], ["a"], more=False)
-    assert fleet.given(SERVICE) == []
-    fleet.outcomes(one(fleet), bytes(1))
-    assert fleet.given(SERVICE) == []
-    fleet.outcomes(sent[0], bytes(PAGE))
-    assert asked(fleet)[1] == {"group": "team", "after": f"2-{PAGE - 1}", "most": PAGE}
+@pytest.fixture
+def bounded() -> DrivenServices:
+    """A worker at which 7,500 pushes may wait for the message cache: three pages."""
+    served = DrivenServices(held_pushes_max=5 * PAGE // 4 * 3)
+    served.join("h/0", stores=True)
+    served.serve(SERVICE, USERS, GROUPS, idempotent=True)
+    return served
+
+
+def page(fleet: DrivenServices, name: str, count: int = PAGE, more: bool = True) -> Sent:
+    """The service answers with a page; its members are pushed to."""
+    tell(fleet, asked(fleet)[0], [f"{name}-{member}" for member in range(count)], more=more)
+    return one(fleet)
+
+
+def test_no_more_members_are_under_way_than_a_worker_can_store(bounded: DrivenServices) -> None:
+    bounded.push(b"r1", b"team", to="group", ttl=60)
+    sent = [page(bounded, str(number)) for number in range(3)]
+    for request in (b"r2", b"r3"):
+        bounded.push(request, request, to="group", ttl=60)
+    assert bounded.given(SERVICE) == []  # they wait in turn, too
+    for request, stored in zip((b"team", b"r2", b"r3"), sent, strict=True):
+        bounded.outcomes(stored, bytes([Outcome.STORED]) * PAGE)
+        (call,) = bounded.given(SERVICE)
+        assert msgpack.unpackb(call.body)["group"].encode() == request
+    assert bounded.answers() == []
+
+
+def test_who_waits_for_room_in_vain_is_incomplete(bounded: DrivenServices) -> None:
+    bounded.push(b"r1", b"team", to="group", ttl=60, timeout_ms=60_000)
+    sent = [page(bounded, str(number)) for number in range(3)]
+    bounded.push(b"r2", b"other", to="group", ttl=60, timeout_ms=1000)
+    bounded.advance(1.1)
+    assert done(bounded) == (Outcome.UNAVAILABLE, {"incomplete": True})
+    bounded.outcomes(sent[0], bytes(PAGE))
+    assert asked(bounded)[1]["group"] == "team"
+
+
+def test_members_that_have_only_to_acknowledge_hold_nobody_up(bounded: DrivenServices) -> None:
+    bounded.push(b"r1", b"team", to="group", ttl=60, wait="acked")
+    sent = [page(bounded, str(number)) for number in range(3)]
+    assert bounded.given(SERVICE) == []
+    bounded.outcomes(sent[0], bytes([KEPT]) + bytes([HELD]) * (PAGE - 1))
+    assert bounded.given(SERVICE) == []
+    bounded.late(sent[0], *[(index, KEPT) for index in range(1, PAGE)])
+    page(bounded, "3", count=1, more=False)
+    bounded.push(b"r2", b"team", to="group", wait="acked")  # these are not stored
+    assert asked(bounded)[1]["group"] == "team"
+
+
+def test_a_service_that_goes_wakes_all_who_wait(bounded: DrivenServices) -> None:
+    bounded.push(b"r0", b"team", to="group", ttl=60)
+    sent = [page(bounded, str(number)) for number in range(3)]
+    for number in range(1, 1500):  # more than calls may be nested
+        bounded.push(b"%d" % number, b"team", to="group", ttl=60)
+    bounded.tell(SERVICE, LEAVE1)
+    bounded.outcomes(sent[0], bytes(PAGE))
+    assert [outcomes[0] for _, _, outcomes, _ in bounded.answers()] == [Outcome.UNAVAILABLE] * 1499
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ function say(text, isLost = false) {
 async function lost(code) {
   if (code === POLICY_VIOLATION) {
     feed.close();
+    const key = shownKey();
     const { status } = await ask("GET", "/v1/fleet");
-    logIn(shownKey() ? FAULTS[status] ?? "That key was refused." : "");
+    if (shownKey() === key) logIn(key ? FAULTS[status] ?? "That key was refused." : ""); // else another is being tried
     return;
   }
   say("no connection to the API; trying again", true);

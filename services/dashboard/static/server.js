@@ -36,8 +36,8 @@ export class Feed {
     };
     socket.onclose = (event) => {
       if (this.socket !== socket) return;
-      this.onLost(event.code);
       this.timer = setTimeout(() => this.open(), RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)]);
+      this.onLost(event.code); // which may close it for good
     };
   }
 

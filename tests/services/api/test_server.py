@@ -73,15 +73,19 @@ def test_noise_costs_no_traceback(service: Started, port: int) -> None:
                 pass
     assert get(port, "/health/live")[0] == 200
     assert service.running
-    for _ in range(30):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-            client.sendall(b"\0\r\n\r\n")
-            while client.recv(4096):
-                pass
     wait_until(lambda: "refused a request of 127.0.0.1" in service.log, "the lines are written")
+
+    def scan() -> bool:
+        for _ in range(50):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(b"\0\r\n\r\n")
+                while client.recv(4096):
+                    pass
+        return "lines about malformed requests were left out" in service.log
+
+    wait_until(scan, "a port scanner does not fill the log")
     assert " ERROR " not in service.log
     assert " object" not in service.log
-    assert service.log.count("refused a request") < 30
 
 
 def post(port: int, head: str, body: bytes = b"") -> bytes:
@@ -109,6 +113,13 @@ def post(port: int, head: str, body: bytes = b"") -> bytes:
         ("Content-Length: 2\r\nContent-Length: 1\r\n", b"{}", b"400"),
         ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", b"{}", b"400"),
         ("Host: y\r\nContent-Length: 2\r\n", b"{}", b"400"),
+        ("Content-Length : 2\r\n", b"{}", b"400"),
+        ("Content-Length: +2\r\n", b"{}", b"400"),
+        ("Content-Length: 1_0\r\n", b"{}", b"400"),
+        ("X: 1\r\n 2\r\nContent-Length: 2\r\n", b"{}", b"400"),
+        ("Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n", b"400"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n", b"400"),
+        ("Transfer-Encoding : chunked\r\n", b"0\r\n\r\n", b"400"),
     ],
 )
 def test_bodies_that_are_not_read(port: int, head: str, body: bytes, status: bytes) -> None:
