@@ -121,9 +121,7 @@ def _check_framing(headers: Message) -> None:
     """Raises AmbiguousError."""
     # the parser takes the head for ended at a line that is no field, and all behind that for something else
     if headers.defects or headers.get_payload() or any("\n" in value for value in headers.values()):
-        raise AmbiguousError(
-            "a header field is malformed, has a space before its colon, or goes on in another line"
-        )
+        raise AmbiguousError("a header field is malformed, has a space before its colon, or goes on in another line")
     lengths, encodings = headers.get_all("content-length", []), headers.get_all("transfer-encoding", [])
     if len(lengths) + len(encodings) > 1:
         raise AmbiguousError("there is more than one Content-Length or Transfer-Encoding")
