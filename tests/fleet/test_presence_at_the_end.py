@@ -18,18 +18,27 @@ def test_ctrl_c() -> None:
             socket.linger = 0
             socket.subscribe(b"")
             socket.connect(f"ipc://{presence_path(fleet.settings)}")
+            address = (fleet.settings.host, fleet.settings.client_port)
             reasons: dict[str, str | None] = {}
 
             def read() -> dict[str, str | None]:
                 while socket.poll(0):
                     event = ujson.loads(socket.recv_multipart()[1])
-                    reasons[event["token"]] = event.get("reason")
+                    if event["token"] != "herald":
+                        reasons[event["token"]] = event.get("reason")
                 return reasons
 
-            clients = [connect("v2", (fleet.settings.host, fleet.settings.client_port)) for _ in range(20)]
+            def is_listening() -> bool:
+                """A publisher sends nothing to who has subscribed a moment ago, and says so to nobody."""
+                with connect("v2", address) as herald:
+                    herald.subscribe("herald")
+                return bool(socket.poll(200))
+
+            wait_until(is_listening, "the stream is heard")
+            clients = [connect("v2", address) for _ in range(20)]
             for number, client in enumerate(clients):
                 client.subscribe(f"client-{number}")
-            wait_until(lambda: read().keys() >= {f"client-{number}" for number in range(1, 20)}, "they have come")
+            wait_until(lambda: read().keys() == {f"client-{number}" for number in range(20)}, "they have come")
             fleet.press_ctrl_c()
             wait_until(lambda: not fleet.launcher.running, "the fleet's end")
             assert set(read().values()) == {"shutdown"}
