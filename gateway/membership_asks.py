@@ -28,8 +28,8 @@ ASKED_MAX = 500
 PATIENCE_TICKS = 5
 #: For so long (ticks) after REGROUP1 no record is trusted: a client may have been on its way when it came.
 TRUST_TICKS = 10
-#: Fields of a record: the groups, and the time of the join of those that it has joined lately.
-CARRIED, JOINED = "groups", "groups_joined"
+#: Fields of a record: the groups, the time of the join of those that it has joined lately, and who has packed it, when.
+CARRIED, JOINED, PACKED = "groups", "groups_joined", "groups_packed"
 
 #: A push that came before a join is kept no longer.
 _JOINED_S = KEEP_TICKS + 2
@@ -68,14 +68,20 @@ class MembershipAsks:
         self._served = self._scheduled = False
         self._unserved_since = clients.wheel.tick
         self._regrouped_at = clients.wheel.tick - TRUST_TICKS
+        self._last_regroup = 0.0  # the same in monotonic seconds
+        self._packer = f"{worker} {time.monotonic_ns()}"
         clients.each_tick(self._tick)
 
     # --- clients
 
     def bound(self, connection: Connection) -> None:
         """A client has a token here, or another uid. Routers are told before it is: it may be pushed to at once."""
-        carried, joined = _take_carried(connection), _take_joined(connection)
-        if self._clients.wheel.tick - self._regrouped_at < TRUST_TICKS:
+        carried, joined, has_been_here = (
+            _take_carried(connection),
+            _take_joined(connection),
+            self._has_been_here(connection),
+        )
+        if self._clients.wheel.tick - self._regrouped_at < TRUST_TICKS and not has_been_here:
             carried = None  # it may have been told of while it was on its way
         self._groups.bound(connection, carried or ())
         self._groups.joined(connection, joined)
@@ -95,9 +101,18 @@ class MembershipAsks:
         groups = self._groups.groups_of(connection)
         if groups or not (self._groups.blind or connection in self._groups.unknown):
             connection.extra = {**(connection.extra or {}), CARRIED: list(groups)}
+            connection.extra[PACKED] = [self._packer, time.monotonic()]
         joined = self._groups.joins_of(connection)
         if joined:
             connection.extra = {**(connection.extra or {}), JOINED: joined}
+
+    def _has_been_here(self, connection: Connection) -> bool:
+        """Whether a client comes back that could not be given, and nothing was told of groups meanwhile."""
+        if not connection.extra or PACKED not in connection.extra:
+            return False
+        packed = connection.extra.pop(PACKED)
+        connection.extra = connection.extra or None
+        return isinstance(packed, list) and packed[:1] == [self._packer] and self._last_regroup < packed[1]
 
     def _look_at(self, connection: Connection, known: bool = False) -> None:
         if not known:
@@ -189,7 +204,7 @@ class MembershipAsks:
         group, joined = body.get("group"), body.get("joined")
         if not isinstance(group, str) or not isinstance(joined, bool):
             raise BusError("REGROUP1 of no group")
-        self._regrouped_at = self._clients.wheel.tick
+        self._regrouped_at, self._last_regroup = self._clients.wheel.tick, time.monotonic()
         for connection in self._clients_in(body):
             if connection in self._asked:
                 self._told[connection][group] = joined

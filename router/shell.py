@@ -135,15 +135,15 @@ class Shell:
     def _turn(self, until: float) -> dict[Socket | int, int]:
         """Wait for something to do, at most until `until`, and do all of it. Returns what was ready."""
         ready: dict[Socket | int, int] = dict(self._poller.poll(self._patience(until)))
+        now = time.monotonic()
         for bus in self._buses.sockets:
             if bus in ready:
-                self._receive_from_workers(bus)
+                self._receive_from_workers(bus, now)
         for socket in self._services.sockets:
             if socket in ready:
-                self._receive_from_services(socket)
+                self._receive_from_services(socket, now)
         if self._senders in ready:
-            self._receive_from_senders()
-        now = time.monotonic()
+            self._receive_from_senders(now)
         if self._zap in ready:
             self._answer_zap()
         if now >= self._core.next_deadline():
@@ -161,31 +161,29 @@ class Shell:
         left = wake - time.monotonic() if self._senders is not None else _REOPEN_S
         return max(0, int(left * 1000) + 1) if left > 0 else 0
 
-    # Each message has its own time: one that came while others were looked at was not there before.
-
-    def _receive_from_workers(self, bus: Socket) -> None:
+    def _receive_from_workers(self, bus: Socket, now: float) -> None:
         for frames, _ in self._messages(self._buses.receiver(bus)):
             self._buses.heard(frames[0], bus)
             try:
-                self._core.from_worker(frames[0], frames[1:], time.monotonic())
+                self._core.from_worker(frames[0], frames[1:], now)
             except Exception:
                 self._log_bug("message of a worker")
 
-    def _receive_from_services(self, socket: Socket) -> None:
+    def _receive_from_services(self, socket: Socket, now: float) -> None:
         for frames, _ in self._messages(self._services.receiver(socket)):
             identity = self._services.identity(frames[0], socket)
             try:
-                self._core.from_service(identity, frames[1:], time.monotonic())
+                self._core.from_service(identity, frames[1:], now)
             except Exception:
                 self._log_bug("message of a service")
                 self._core.service_fault(identity, frames[1:])
 
-    def _receive_from_senders(self) -> None:
+    def _receive_from_senders(self, now: float) -> None:
         guard = self._guard
         for frames, first in self._messages(self._senders_receiver):
             scopes = EVERY_SCOPE if guard is None else guard.scopes(first)
             try:
-                self._core.from_sender(frames[0], frames[1:], time.monotonic(), scopes)
+                self._core.from_sender(frames[0], frames[1:], now, scopes)
             except Exception:
                 self._log_bug("message of a sender")
                 self._core.fault(frames[0], frames[1:])

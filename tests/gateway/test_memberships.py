@@ -4,7 +4,7 @@ import msgpack
 import pytest
 import ujson
 
-from gateway.membership_asks import CARRIED, PATIENCE_TICKS, TRUST_TICKS
+from gateway.membership_asks import CARRIED, PACKED, PATIENCE_TICKS, TRUST_TICKS
 from gateway.memberships import PIECE
 from shared import bus, bus_members
 from shared.bus import Segment, Target
@@ -440,11 +440,12 @@ def test_a_member_that_moves_takes_its_groups_along(one, service, worker):
     bind(one, b"b")
     service.answer()
     one.landing.pack(connection)
-    assert connection.extra == {CARRIED: ["team"]}
+    assert connection.extra.keys() == {CARRIED, PACKED}
+    assert connection.extra[CARRIED] == ["team"]
     other = worker("h/1")
     know(other)
     _, arrived = other.connect()
-    arrived.extra, arrived.token = {CARRIED: ["team"], "newer": 1}, b"a"
+    arrived.extra, arrived.token = {**connection.extra, "newer": 1}, b"a"
     other.loop.table.bind(arrived, b"a")
     assert arrived.extra == {"newer": 1}
     assert members(other)[0] == {"team"}
@@ -487,6 +488,24 @@ def test_who_joins_or_leaves_on_its_way(one, service, joined, carried):
     later.extra = {CARRIED: ["team"]}
     one.loop.table.bind(later, b"b")
     assert one.fan_outs.groups.is_of(later, TEAM)
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_who_could_not_be_given_is_known_as_before(one, service, meanwhile):
+    """Unless something was told of groups while it was on its way."""
+    end, connection = bind(one, b"a")
+    service.groups = {"a": ["team"]}
+    service.answer()
+    regroup(one, tokens=["somebody"])  # no record of others is trusted
+    one.landing.pack(connection)
+    one.loop.table.release(connection)
+    push(one, 1)
+    if meanwhile:
+        regroup(one, tokens=["another"])
+    one.loop.table.bind(connection, b"a")
+    assert (connection in one.fan_outs.groups.unknown) is meanwhile
+    one.fan_outs.catch_up(connection)
+    assert end.quiet() if meanwhile else read(end, 2) == b"x"
 
 
 def test_who_joins_behind_a_push_does_not_get_it_by_moving(one, service):
