@@ -88,9 +88,15 @@ def test_a_full_window_stores_the_rest(fleet: Fleet) -> None:
 def test_wait_for_acknowledgements(fleet: Fleet) -> None:
     with RawSender(fleet.endpoint, name="news") as sender, come(fleet, "carol", ack=True) as client:
         for ttl in (0, 60):
-            request = sender.send_push([("carol", b"1"), ("carol", b"2")], ttl=ttl, wait="acked", timeout_ms=20_000)
-            assert take(client, 2) == [b"1", b"2"]
-            assert sender.done(request)[0] == bytes([ACKED, ACKED])
+            for _ in range(20):
+                request = sender.send_push([("carol", b"1"), ("carol", b"2")], ttl=ttl, wait="acked", timeout_ms=20_000)
+                assert take(client, 2) == [b"1", b"2"]
+                outcomes = sender.done(request)[0]
+                if outcomes == bytes([ACKED, ACKED]):
+                    break
+                assert ttl  # what comes by a replay, as at first, is said to be stored
+                assert set(outcomes) <= {ACKED, STORED}
+            assert outcomes == bytes([ACKED, ACKED])
         assert sender.push("carol", b"3", ttl=60, wait="acked", timeout_ms=100) == STORED
         assert sender.push("carol", b"4", wait="acked", timeout_ms=100) == SENT
 
@@ -139,6 +145,7 @@ def test_clients_that_stay_get_everything_though_worker_and_cache_die(fleet: Fle
     ):
         for number in range(9):
             if number in (3, 6):
+                assert client.ping(30) == 30  # its acknowledgements have been read: who is amid something is closed
                 kill(fleet, "worker" if number == 3 else "cache")
             some = [b"%d.%d" % (number, each) for each in range(20)]
             push_until_final(sender, "erin", some, ttl=3600, id=f"batch-{number}", timeout_ms=10_000)
