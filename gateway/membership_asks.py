@@ -76,11 +76,8 @@ class MembershipAsks:
 
     def bound(self, connection: Connection) -> None:
         """A client has a token here, or another uid. Routers are told before it is: it may be pushed to at once."""
-        carried, joined, has_been_here = (
-            _take_carried(connection),
-            _take_joined(connection),
-            self._has_been_here(connection),
-        )
+        carried, joined = _take_carried(connection), _take_joined(connection)
+        has_been_here = self._has_been_here(_take(connection, PACKED))
         if self._clients.wheel.tick - self._regrouped_at < TRUST_TICKS and not has_been_here:
             carried = None  # it may have been told of while it was on its way
         self._groups.bound(connection, carried or ())
@@ -106,12 +103,8 @@ class MembershipAsks:
         if joined:
             connection.extra = {**(connection.extra or {}), JOINED: joined}
 
-    def _has_been_here(self, connection: Connection) -> bool:
+    def _has_been_here(self, packed: Any) -> bool:
         """Whether a client comes back that could not be given, and nothing was told of groups meanwhile."""
-        if not connection.extra or PACKED not in connection.extra:
-            return False
-        packed = connection.extra.pop(PACKED)
-        connection.extra = connection.extra or None
         return isinstance(packed, list) and packed[:1] == [self._packer] and self._last_regroup < packed[1]
 
     def _look_at(self, connection: Connection, known: bool = False) -> None:
@@ -240,22 +233,25 @@ def _names(body: dict[str, Any], key: str) -> list[str]:
     return names
 
 
+def _take(connection: Connection, field: str) -> Any:
+    """A field of a record, which is not passed on; None: there is none."""
+    if not connection.extra or field not in connection.extra:
+        return None
+    said = connection.extra.pop(field)
+    connection.extra = connection.extra or None
+    return said
+
+
 def _take_carried(connection: Connection) -> list[str] | None:
     """What a record says of groups; None: nothing."""
-    if not connection.extra or CARRIED not in connection.extra:
-        return None
-    carried = connection.extra.pop(CARRIED)
-    connection.extra = connection.extra or None
+    carried = _take(connection, CARRIED)
     good = isinstance(carried, list) and all(isinstance(name, str) for name in carried)
     return carried if good else None
 
 
 def _take_joined(connection: Connection) -> dict[str, float]:
     """What a record says of joins."""
-    if not connection.extra or JOINED not in connection.extra:
-        return {}
-    joined = connection.extra.pop(JOINED)
-    connection.extra = connection.extra or None
+    joined = _take(connection, JOINED)
     good = isinstance(joined, dict) and all(
         isinstance(group, str) and isinstance(since, float) for group, since in joined.items()
     )

@@ -34,6 +34,7 @@ class Application:
         elsewhere: Sequence[str] = (),
     ) -> None:
         self._logins, self._elsewhere = logins, elsewhere
+        self._posts = logins.paths if logins else {}
         self._figures = figures
         self._not_ready = not_ready
         self._answers = {"/health/live": self._live, "/health/ready": self._ready, "/stats": self._stats}
@@ -45,7 +46,7 @@ class Application:
         content = ujson.dumps(body, escape_forward_slashes=False).encode() + b"\n"
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append(("Allow", "POST" if self._is_for_post(environ["PATH_INFO"]) else "GET, HEAD"))
+            headers.append(("Allow", "POST" if environ["PATH_INFO"] in self._posts else "GET, HEAD"))
         if retry_after_s is not None:
             headers.append(("Retry-After", str(retry_after_s)))
         if status in _UNREAD or (status == HTTPStatus.BAD_REQUEST and bodies.is_unread(environ["wsgi.input"])):
@@ -56,14 +57,11 @@ class Application:
 
     def _answer_post(self, environ: Environ) -> PostAnswer | None:
         """The answer of a route that is for POST; None: it is none."""
-        if self._logins is None or not self._is_for_post(environ["PATH_INFO"]):
+        if self._logins is None or environ["PATH_INFO"] not in self._posts:
             return None
         if environ["REQUEST_METHOD"] != "POST":
             return PostAnswer(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only POST"})
         return self._logins.answer(environ)
-
-    def _is_for_post(self, path: str) -> bool:
-        return self._logins is not None and path in self._logins.paths
 
     def _answer_get(self, environ: Environ) -> Answer:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -71,8 +69,7 @@ class Application:
         if path == "/live":
             return HTTPStatus.UPGRADE_REQUIRED, {"error": "/live is a WebSocket"}
         if answer is None:
-            posts = self._logins.paths if self._logins else ()
-            known = [*self._answers, "/live", *posts, *self._elsewhere]
+            known = [*self._answers, "/live", *self._posts, *self._elsewhere]
             return HTTPStatus.NOT_FOUND, {"error": "no such path", "paths": known}
         if method not in ("GET", "HEAD"):
             return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET and HEAD"}

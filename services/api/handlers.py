@@ -94,7 +94,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes]:
         problem = self._problem(ex)
         if _malformed.allows():
-            logger.info("refused a request of %s: %s", self.client_address[0] or "a local client", problem)
+            logger.info("refused a request of %s: %s", self.client_address[0], problem)
         return str(problem.status.value), problem.whole_answer()
 
     def _problem(self, error: Exception) -> Problem:
