@@ -27,7 +27,6 @@ from shared.cached_messages import (
 from shared.push_ids import push_id
 from shared.settings import Settings
 from shared.startup.environment import read_settings
-from shared.tokens import token_fault
 
 R = TypeVar("R")
 
@@ -43,9 +42,7 @@ _PREVIEW = 60
 @options.as_json
 def cached(token: str, purge: bool, timeout: float, as_json: bool) -> None:
     """List what the message cache keeps for TOKEN, the oldest first. On a host of the fleet."""
-    encoded = token.encode("utf-8", "surrogateescape")
-    if fault := token_fault(encoded):
-        raise click.UsageError(fault)
+    encoded = options.checked_name(token)
     settings = read_settings()
     service = Service("pushctl", settings)
     service.start()

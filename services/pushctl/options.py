@@ -81,12 +81,12 @@ def sender_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_way
 
 
-def checked_name(name: str, what: str = "token") -> str:
-    """A token, uid or group, as it was said. Raises UsageError for what can be none."""
-    fault = token_fault(name.encode("utf-8", "surrogateescape"))
-    if fault:
+def checked_name(name: str, what: str = "token") -> bytes:
+    """A token, uid or group that was said, in UTF-8. Raises UsageError for what can be none."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    if fault := token_fault(encoded):
         raise click.UsageError(fault.replace("token", what, 1))
-    return name
+    return encoded
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import click
 from services.pushctl import options
 from services.pushctl.calls import tokens_of
 from services.pushctl.faults import FAILED
-from shared.tokens import slot_of, token_fault
+from shared.tokens import slot_of
 
 #: In place of an answer.
 _SILENT = "unknown: its worker did not answer"
@@ -104,11 +104,7 @@ def as_lines(value: Any, indent: str = "") -> list[str]:
 @options.as_json
 def token_slot(tokens: tuple[str, ...], as_json: bool) -> None:
     """Say which of the 4,096 slots each TOKEN falls into. Asks nobody."""
-    encoded = [token.encode("utf-8", "surrogateescape") for token in tokens]
-    for token in encoded:
-        if fault := token_fault(token):
-            raise click.UsageError(fault)
-    slots = [slot_of(token) for token in encoded]
+    slots = [slot_of(options.checked_name(token)) for token in tokens]
     if as_json:
         options.print_json(dict(zip(tokens, slots, strict=True)))
     else:
